@@ -1,0 +1,267 @@
+//! What the members of a swarm and the coordinator of its digest say to each other.
+//!
+//! Every message is one way and may be lost; whoever waits for an answer asks again. A node that is its own coordinator
+//! says the same things to itself.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use shoal_blob::{Digest, PieceSet};
+
+use crate::{Epoch, NodeId, SignedGrant, Visibility};
+
+/// How many holdings one announcement may have.
+pub const MAX_HOLDINGS: usize = 1024;
+/// How many neighbours one answer may have.
+pub const MAX_NEIGHBOURS: usize = 64;
+
+/// A message of this plane: what is said, and to which of the two roles that every node has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Coordination {
+    /// To the coordinator.
+    ToCoordinator(ToCoordinator),
+    /// To a member, or to a node that might have become one.
+    ToMember(ToMember),
+}
+
+/// What a node says to the coordinator of a digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCoordinator {
+    /// I am in the swarm of this digest; said again every 2 s while it lives.
+    Join(Join),
+    /// The answer to [`ToMember::Probe`].
+    Probed {
+        /// The blob.
+        digest: Digest,
+        /// What the origin said.
+        outcome: Result<Probe, Refusal>,
+    },
+    /// I hold the lease and go on: said each second.
+    Renew {
+        /// The blob.
+        digest: Digest,
+        /// My lease.
+        epoch: Epoch,
+        /// How many pieces I have.
+        held: u32,
+    },
+    /// I give the lease back.
+    Return {
+        /// The blob.
+        digest: Digest,
+        /// My lease.
+        epoch: Epoch,
+        /// Why.
+        reason: Returned,
+    },
+    /// The answer to [`ToMember::Survey`].
+    Report {
+        /// The blob.
+        digest: Digest,
+        /// What I have of it.
+        held: PieceSet,
+    },
+    /// No neighbour of mine has pieces that I want.
+    Orphaned {
+        /// The blob.
+        digest: Digest,
+    },
+    /// I am no longer in the swarm.
+    Leave {
+        /// The blob.
+        digest: Digest,
+    },
+    /// I hold these blobs, complete: said at start, on completion, when you become the closest, and every 5 minutes.
+    Announce {
+        /// At most [`MAX_HOLDINGS`].
+        holdings: Vec<Holding>,
+        /// Where my data plane is reached.
+        addresses: Vec<SocketAddr>,
+        /// Where I am; may be empty.
+        zone: String,
+    },
+    /// I evicted a blob that I had announced.
+    Dropped {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The answer to [`ToMember::Ask`].
+    Know {
+        /// The blob.
+        digest: Digest,
+        /// The highest grant that I have seen.
+        grant: Option<SignedGrant>,
+        /// That I hold it complete: its length in bytes.
+        holding: Option<u64>,
+        /// Where my data plane is reached.
+        addresses: Vec<SocketAddr>,
+        /// Where I am; may be empty.
+        zone: String,
+    },
+    /// The answer to [`ToMember::Keep`].
+    Kept {
+        /// The blob.
+        digest: Digest,
+        /// The lease that I keep in mind.
+        epoch: Epoch,
+    },
+}
+
+/// What the coordinator of a digest says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToMember {
+    /// The answer to a Join; said again whenever something in it changes.
+    Joined {
+        /// The blob.
+        digest: Digest,
+        /// Its length in bytes and visibility, once some member has found them.
+        found: Option<Probe>,
+        /// With whom to trade, at most [`MAX_NEIGHBOURS`].
+        neighbours: Vec<Neighbour>,
+        /// The lease, where there is one.
+        grant: Option<SignedGrant>,
+    },
+    /// I am not this digest's coordinator: that node is closer.
+    NotMine {
+        /// The blob.
+        digest: Digest,
+        /// Who should be asked.
+        closer: NodeId,
+    },
+    /// Ask your origin how long the blob is: you are next to be the seed.
+    Probe {
+        /// The blob.
+        digest: Digest,
+    },
+    /// You are the seed.
+    Granted {
+        /// The lease.
+        grant: SignedGrant,
+        /// What other members have: read only the rest.
+        elsewhere: PieceSet,
+    },
+    /// Your lease goes on.
+    Renewed {
+        /// The lease, with a new duration from when you sent your Renew.
+        grant: SignedGrant,
+    },
+    /// You hold no lease of mine: stop reading the origin.
+    Revoked {
+        /// The blob.
+        digest: Digest,
+        /// The lease.
+        epoch: Epoch,
+    },
+    /// Tell me what you have: a new seed will be appointed.
+    Survey {
+        /// The blob.
+        digest: Digest,
+    },
+    /// Do you hold this blob, or know of a lease?
+    Ask {
+        /// The blob.
+        digest: Digest,
+    },
+    /// Keep this grant in mind: you are a standby.
+    Keep {
+        /// The lease.
+        grant: SignedGrant,
+    },
+    /// Nobody can read the blob at its origin: readers get an error.
+    Failed {
+        /// The blob.
+        digest: Digest,
+        /// What the last node that tried was told.
+        refusal: Refusal,
+    },
+}
+
+/// That a node is in a swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The blob.
+    pub digest: Digest,
+    /// Its length in bytes, where the node knows it of its own.
+    pub length: Option<u64>,
+    /// Whether it wants what it has not.
+    pub wants: bool,
+    /// Whether it could read the origin: it knows a repository that has the blob.
+    pub can_seed: bool,
+    /// What it has; an empty set of size 0 while the length is not known.
+    pub held: PieceSet,
+    /// Where its data plane is reached, at most 8.
+    pub addresses: Vec<SocketAddr>,
+    /// Where it is; may be empty.
+    pub zone: String,
+    /// The highest grant it has seen.
+    pub highest: Option<SignedGrant>,
+}
+
+/// What a node found at its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The blob's length in bytes.
+    pub length: u64,
+    /// Whether the origin asked for a credential.
+    pub visibility: Visibility,
+}
+
+/// Somebody to trade with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Who.
+    pub node: NodeId,
+    /// Where its data plane is reached.
+    pub addresses: Vec<SocketAddr>,
+    /// Where it is; may be empty.
+    pub zone: String,
+}
+
+/// A blob that a node holds complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The blob.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// Why a node cannot read a blob at its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// 401.
+    #[error("the origin wants a credential that this node does not have (401)")]
+    Unauthorized,
+    /// 403.
+    #[error("the origin denies this node access (403)")]
+    Forbidden,
+    /// 404.
+    #[error("the origin does not have it (404)")]
+    NotFound,
+    /// The origin cannot be reached, or answers with errors.
+    #[error("the origin cannot be reached or fails")]
+    Unavailable,
+    /// No byte for 10 s.
+    #[error("the origin sends nothing")]
+    Stalled,
+    /// The origin's bytes are not what the digest says.
+    #[error("the origin's bytes do not match the digest")]
+    WrongBytes,
+    /// The node's own policy forbids asking this registry.
+    #[error("this registry is not among those the node may ask")]
+    NotConfigured,
+    /// The node cannot take the blob: no room, or a broken disk.
+    #[error("the node has no room for the blob")]
+    NoRoom,
+}
+
+/// Why a seed gives its lease back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Returned {
+    /// Every piece has a second holder, or nobody else wants it.
+    Done,
+    /// Its clients went away, or it shuts down.
+    Unwanted,
+    /// It cannot read on.
+    Refused(Refusal),
+}

@@ -1,0 +1,100 @@
+//! What neighbours of a swarm say, in order, over the one control stream of their connection.
+//!
+//! Order is part of the protocol: a [`Message::Grant`] precedes the [`Message::Chain`] signed under it, and a `Chain`
+//! precedes any `Have`, `Slot` or `Offer` that needs its midstates. A piece whose midstates are not here is refused.
+
+use serde::{Deserialize, Serialize};
+use shoal_blob::{Digest, PieceSet};
+
+use crate::{SignedGrant, SignedSegment};
+
+/// How many pieces one batch may name.
+pub const MAX_BATCH: usize = 4096;
+
+/// A message about one blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The blob.
+    pub digest: Digest,
+    /// What is said.
+    pub message: Message,
+}
+
+/// What one neighbour says to another about one blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// The first word: what I have. Answered with a Hello of the other's.
+    Hello(Hello),
+    /// A lease that I know; precedes what its seed signed.
+    Grant(SignedGrant),
+    /// Midstates, as their hasher signed them.
+    Chain(SignedSegment),
+    /// I have these pieces now.
+    Have {
+        /// In any order, at most [`MAX_BATCH`].
+        pieces: Vec<u32>,
+        /// How many pieces are on their way to me, or waiting to leave: how loaded I am.
+        queue: u16,
+    },
+    /// I have these pieces no longer.
+    Lost {
+        /// At most [`MAX_BATCH`].
+        pieces: Vec<u32>,
+    },
+    /// You may take one piece of mine: answer Take or Pass.
+    Slot {
+        /// Numbered by the uploader.
+        slot: u32,
+    },
+    /// I would send you this very piece: answer Take or Pass.
+    Offer {
+        /// Numbered by the uploader.
+        slot: u32,
+        /// The piece.
+        piece: u32,
+    },
+    /// Send me this piece in that slot.
+    Take {
+        /// The slot.
+        slot: u32,
+        /// The piece.
+        piece: u32,
+    },
+    /// I do not need that slot now.
+    Pass {
+        /// The slot.
+        slot: u32,
+    },
+    /// A reader waits for this piece: give me your next slot.
+    Want {
+        /// The piece.
+        piece: u32,
+    },
+    /// I have that piece from elsewhere: do not send it, or stop.
+    Cancel {
+        /// The piece.
+        piece: u32,
+    },
+    /// I cannot send what you took: pick it elsewhere.
+    Refuse {
+        /// The slot.
+        slot: u32,
+        /// The piece.
+        piece: u32,
+    },
+    /// I leave this swarm.
+    Bye,
+}
+
+/// A neighbour's first word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The blob's length in bytes; the layout follows from it.
+    pub length: u64,
+    /// What I have.
+    pub have: PieceSet,
+    /// Whether I want the rest.
+    pub wants: bool,
+    /// Where I am; empty when I was not told.
+    pub zone: String,
+}
