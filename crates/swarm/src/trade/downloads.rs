@@ -1,0 +1,335 @@
+//! The receiver's part: it picks the piece, and picks again when it does not come.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::RngExt;
+use shoal_blob::{PieceIndex, PieceSet};
+use shoal_proto::{NodeId, trade::Message};
+
+use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why};
+use crate::Time;
+
+/// A piece on its way here from one source.
+#[derive(Debug)]
+struct Flight {
+    from: Source,
+    since: Time,
+    /// When it is picked elsewhere too; never for the origin, which has its own patience.
+    overdue_at: Option<Time>,
+    overdue: bool,
+    /// When it is given up where it was.
+    steal_at: Option<Time>,
+}
+
+/// The pieces on their way here, each from one source or, when that is late, from a second one too.
+///
+/// Invariant: for each flight the piece's bytes are reserved of the node's capacity.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    by_piece: BTreeMap<u32, Vec<Flight>>,
+    /// When a holder was last asked for a piece that a reader waits for.
+    called_at: Option<Time>,
+}
+
+impl Flights {
+    pub(super) fn count(&self) -> usize {
+        self.by_piece.values().map(Vec::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_piece.is_empty()
+    }
+
+    /// Whether the piece is expected, and not overdue.
+    pub(super) fn expects(&self, piece: u32) -> bool {
+        self.by_piece.get(&piece).is_some_and(|flights| flights.iter().any(|flight| !flight.overdue))
+    }
+
+    pub(super) fn comes(&self, piece: u32) -> bool {
+        self.by_piece.contains_key(&piece)
+    }
+
+    pub(super) fn add_from_origin(&mut self, now: Time, piece: u32) {
+        let flight = Flight { from: Source::Origin, since: now, overdue_at: None, overdue: false, steal_at: None };
+        self.by_piece.entry(piece).or_default().push(flight);
+    }
+
+    fn remove(&mut self, piece: u32, from: Source) -> bool {
+        let Some(flights) = self.by_piece.get_mut(&piece) else { return false };
+        let before = flights.len();
+        flights.retain(|flight| flight.from != from);
+        let found = flights.len() < before;
+        if flights.is_empty() {
+            self.by_piece.remove(&piece);
+        }
+        found
+    }
+
+    /// Removes all flights from a source, and returns their pieces.
+    pub(super) fn remove_all(&mut self, from: Source) -> Vec<u32> {
+        let pieces: Vec<u32> = self.by_piece.keys().copied().collect();
+        pieces.into_iter().filter(|&piece| self.remove(piece, from)).collect()
+    }
+}
+
+/// A piece is taken only when both its midstates are here.
+fn checkable(chain: &PieceSet, piece: u32) -> bool {
+    chain.contains(piece) && chain.contains(piece + 1)
+}
+
+impl Swarm {
+    fn most_in_flight(&self, capacity: &Capacity) -> usize {
+        capacity.slots(self.layout.piece_bytes()) as usize + 4
+    }
+
+    pub(super) fn bytes_of(&self, piece: u32) -> u64 {
+        self.layout.piece(piece).map_or(0, |piece| u64::from(self.layout.piece_len(piece)))
+    }
+
+    /// A neighbour lets this node pick a piece of its.
+    pub(super) fn answer_slot(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
+        let room = self.flights.count() < self.most_in_flight(capacity);
+        let picked = if willing && room { self.pick(now, from, capacity) } else { None };
+        self.answer(now, from, slot, picked, capacity);
+    }
+
+    /// The seed pushes a piece: refused only when it is here, on its way, or there is no room.
+    pub(super) fn answer_offer(&mut self, now: Time, from: NodeId, slot: SlotId, piece: u32, capacity: &mut Capacity) {
+        let willing = self.wants && !self.is_shut_out(now, from);
+        let room = self.flights.count() < 2 * self.most_in_flight(capacity);
+        let needed = self.layout.piece(piece).is_some()
+            && !self.have.contains(piece)
+            && !self.flights.comes(piece)
+            && checkable(&self.chain, piece);
+        self.answer(now, from, slot, (willing && room && needed).then_some(piece), capacity);
+    }
+
+    fn answer(&mut self, now: Time, from: NodeId, slot: SlotId, picked: Option<u32>, capacity: &mut Capacity) {
+        let taken =
+            picked.filter(|&piece| capacity.reserve(self.bytes_of(piece))).and_then(|number| self.layout.piece(number));
+        let Some(piece) = taken else {
+            self.say(from, Message::Pass { slot });
+            return;
+        };
+        let (overdue, steal) = self.deadlines();
+        let flight = Flight {
+            from: Source::Neighbour(from),
+            since: now,
+            overdue_at: Some(now + overdue),
+            overdue: false,
+            steal_at: Some(now + steal),
+        };
+        self.flights.by_piece.entry(piece.get()).or_default().push(flight);
+        self.outputs.push_back(Output::Expect { piece, from, slot });
+        self.say(from, Message::Take { slot, piece: piece.get() });
+    }
+
+    fn deadlines(&self) -> (Duration, Duration) {
+        match self.pace.median() {
+            Some(median) => {
+                let floor = self.settings.shortest_deadline;
+                ((median * self.settings.overdue).max(floor), (median * self.settings.steal).max(floor * 2))
+            }
+            None => (self.settings.first_deadline, self.settings.first_deadline * 2),
+        }
+    }
+
+    fn is_shut_out(&self, now: Time, node: NodeId) -> bool {
+        self.neighbours.get(&node).is_none_or(|neighbour| neighbour.shut_out(now))
+    }
+
+    /// A demoted neighbour is taken from only while no other has anything.
+    fn takes_from(&self, now: Time, node: NodeId) -> bool {
+        let Some(neighbour) = self.neighbours.get(&node) else { return false };
+        let others = || {
+            self.neighbours.iter().any(|(id, other)| {
+                *id != node && !other.demoted(now) && !other.shut_out(now) && self.have.lacks_any_of(&other.have)
+            })
+        };
+        !neighbour.shut_out(now) && (!neighbour.demoted(now) || !others())
+    }
+
+    /// Which piece to take from that neighbour: the lowest where a reader is starved, else the rarest in the windows, ties
+    /// at random; at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
+    fn pick(&mut self, now: Time, from: NodeId, capacity: &Capacity) -> Option<u32> {
+        let neighbour = self.neighbours.get(&from)?;
+        let there =
+            |piece: u32| neighbour.have.contains(piece) && !self.have.contains(piece) && checkable(&self.chain, piece);
+        let starved = self.readers.starved(&self.have);
+        for &at in &starved {
+            let head = at..at.saturating_add(self.settings.head).min(self.have.size());
+            if let Some(piece) = head.into_iter().find(|&piece| there(piece) && !self.flights.expects(piece)) {
+                return Some(piece);
+            }
+        }
+        let mut best: Option<(u16, u32)> = None;
+        let mut ties = 0u32;
+        for window in self.readers.windows(&self.have, self.settings.window) {
+            let mut at = window.start;
+            while let Some(piece) = neighbour.have.first_held(at).filter(|&piece| piece < window.end) {
+                at = piece + 1;
+                if !there(piece) || self.flights.expects(piece) {
+                    continue;
+                }
+                let copies = self.copies[piece as usize];
+                match best {
+                    Some((rarest, _)) if copies > rarest => continue,
+                    Some((rarest, _)) if copies == rarest => ties += 1,
+                    _ => ties = 1,
+                }
+                if ties == 1 || self.rng.random_range(0..ties) == 0 {
+                    best = Some((copies, piece));
+                }
+            }
+        }
+        if let Some((_, piece)) = best {
+            return Some(piece);
+        }
+        let missing = self.have.size() - self.have.held();
+        let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || starved.contains(&piece);
+        let patience = self.pace.median()? * 2;
+        self.flights.by_piece.iter().find_map(|(&piece, flights)| {
+            let [flight] = flights.as_slice() else { return None };
+            let late = now.since(flight.since) > patience && flight.from != Source::Origin;
+            let elsewhere = flight.from != Source::Neighbour(from);
+            (late && elsewhere && hedged(piece) && there(piece)).then_some(piece)
+        })
+    }
+
+    /// A piece is in the store.
+    pub(super) fn stored(&mut self, now: Time, piece: PieceIndex, from: Source, capacity: &mut Capacity) {
+        self.progress_at = now;
+        let number = piece.get();
+        for flight in self.flights.by_piece.remove(&number).unwrap_or_default() {
+            capacity.release(self.bytes_of(number));
+            if flight.from == from {
+                self.delivered(now, from, now.since(flight.since));
+            } else if let Source::Neighbour(node) = flight.from {
+                self.outputs.push_back(Output::Abandon { piece, from: node });
+                self.say(node, Message::Cancel { piece: number });
+            }
+        }
+        if !self.have.insert(number) {
+            return;
+        }
+        // What is stored was checked between two midstates, so both are known.
+        self.chain.insert(number);
+        self.chain.insert(number + 1);
+        self.note_news(now, number);
+        if let Some(seeding) = &mut self.seeding {
+            seeding.stored(now, number, from, self.copies[number as usize] > 0);
+        }
+        if self.have.is_full() {
+            self.outputs.push_back(Output::Complete);
+        }
+    }
+
+    fn delivered(&mut self, now: Time, from: Source, span: Duration) {
+        if let Source::Neighbour(node) = from {
+            self.pace.learn(span);
+            if let Some(neighbour) = self.neighbours.get_mut(&node) {
+                neighbour.strikes = 0;
+                if !neighbour.demoted(now) {
+                    neighbour.demoted_until = None;
+                }
+            }
+        }
+    }
+
+    /// A piece did not come, or came wrong.
+    pub(super) fn missed(&mut self, now: Time, piece: u32, from: Source, fault: Fault, capacity: &mut Capacity) {
+        if self.flights.remove(piece, from) {
+            capacity.release(self.bytes_of(piece));
+        }
+        match from {
+            Source::Origin => {
+                if let Some(seeding) = &mut self.seeding {
+                    seeding.missed();
+                }
+            }
+            Source::Neighbour(node) if fault == Fault::WrongBytes => {
+                let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
+                neighbour.demotions += 1;
+                let span = self.settings.demotion * 3 * 2u32.pow(neighbour.demotions.min(8));
+                neighbour.shut_until = Some(now + span);
+                self.outputs.push_back(Output::ShutOut { node, span });
+            }
+            Source::Neighbour(_) => {}
+        }
+    }
+
+    pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {
+        for piece in self.flights.remove_all(Source::Neighbour(node)) {
+            capacity.release(self.bytes_of(piece));
+        }
+    }
+
+    pub(super) fn next_overdue(&self) -> Option<(Time, Why)> {
+        let flights = self.flights.by_piece.values().flatten();
+        flights
+            .filter_map(|flight| if flight.overdue { flight.steal_at } else { flight.overdue_at })
+            .min()
+            .map(|at| (at, Why::PieceOverdue))
+    }
+
+    pub(super) fn expire_flights(&mut self, now: Time, capacity: &mut Capacity) {
+        let mut late = Vec::new();
+        let mut stolen = Vec::new();
+        for (&piece, flights) in &mut self.flights.by_piece {
+            for flight in flights {
+                let Source::Neighbour(node) = flight.from else { continue };
+                if !flight.overdue && flight.overdue_at.is_some_and(|at| at <= now) {
+                    flight.overdue = true;
+                    late.push(node);
+                }
+                if flight.steal_at.is_some_and(|at| at <= now) {
+                    stolen.push((piece, node));
+                }
+            }
+        }
+        for node in late {
+            let Some(neighbour) = self.neighbours.get_mut(&node) else { continue };
+            neighbour.strikes += 1;
+            if neighbour.strikes >= self.settings.strikes {
+                neighbour.strikes = 0;
+                neighbour.demotions += 1;
+                let span = self.settings.demotion * 2u32.pow(neighbour.demotions.min(6) - 1);
+                neighbour.demoted_until = Some(now + span);
+            }
+        }
+        for (number, node) in stolen {
+            self.flights.remove(number, Source::Neighbour(node));
+            capacity.release(self.bytes_of(number));
+            if let Some(piece) = self.layout.piece(number) {
+                self.outputs.push_back(Output::Abandon { piece, from: node });
+            }
+            self.say(node, Message::Cancel { piece: number });
+        }
+    }
+
+    /// A reader waits for a piece that some neighbour has and nobody sends: ask for it.
+    pub(super) fn call_for_starved(&mut self, now: Time) {
+        let patience = self.settings.shortest_deadline / 2;
+        if self.flights.called_at.is_some_and(|at| now.since(at) < patience) {
+            return;
+        }
+        let starved = self.readers.starved(&self.have);
+        let Some(piece) =
+            starved.into_iter().find(|&piece| !self.flights.expects(piece) && checkable(&self.chain, piece))
+        else {
+            return;
+        };
+        let holders: Vec<NodeId> = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| neighbour.have.contains(piece) && !neighbour.shut_out(now))
+            .map(|(node, _)| *node)
+            .collect();
+        if !holders.is_empty() {
+            let node = holders[self.rng.random_range(0..holders.len())];
+            self.flights.called_at = Some(now);
+            self.say(node, Message::Want { piece });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What is known of one neighbour.
+
+use std::time::Duration;
+
+use shoal_blob::PieceSet;
+
+use crate::Time;
+
+/// One neighbour of this swarm.
+///
+/// Invariant: `lacks` is the number of pieces that this node has and the neighbour has not.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    /// Whether its Hello has come: until then it is not traded with.
+    pub(super) greeted: bool,
+    /// What it has.
+    pub(super) have: PieceSet,
+    /// The boundaries whose midstates it knows for certain.
+    pub(super) chain: PieceSet,
+    pub(super) wants: bool,
+    pub(super) lacks: u32,
+    pub(super) rtt: Duration,
+    /// How loaded it says it is.
+    pub(super) queue: u16,
+    /// It passed on a slot: no further one until something changes, or until then.
+    pub(super) barred_until: Option<Time>,
+    /// A reader of its waits for this piece.
+    pub(super) urgent: Option<u32>,
+    /// Slots of mine that it has not answered.
+    pub(super) unanswered: u32,
+    /// Pieces of mine on their way to it.
+    pub(super) uploads: u32,
+    /// Deadlines it has missed in a row.
+    pub(super) strikes: u32,
+    /// How often it has been demoted or shut out.
+    pub(super) demotions: u32,
+    /// Until when it is taken from only for want of others.
+    pub(super) demoted_until: Option<Time>,
+    /// It sent wrong bytes: until when nothing of it is taken.
+    pub(super) shut_until: Option<Time>,
+}
+
+impl Neighbour {
+    pub(super) fn new(pieces: u32, rtt: Duration) -> Self {
+        Self {
+            greeted: false,
+            have: PieceSet::empty(pieces),
+            chain: PieceSet::empty(pieces + 1),
+            wants: false,
+            lacks: 0,
+            rtt,
+            queue: 0,
+            barred_until: None,
+            urgent: None,
+            unanswered: 0,
+            uploads: 0,
+            strikes: 0,
+            demotions: 0,
+            demoted_until: None,
+            shut_until: None,
+        }
+    }
+
+    pub(super) fn demoted(&self, now: Time) -> bool {
+        self.demoted_until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn barred(&self, now: Time) -> bool {
+        self.barred_until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn shut_out(&self, now: Time) -> bool {
+        self.shut_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a slot could be of use to it.
+    pub(super) fn may_get_slot(&self, now: Time) -> bool {
+        self.greeted && self.wants && self.lacks > 0 && !self.barred(now) && self.unanswered == 0 && !self.shut_out(now)
+    }
+}

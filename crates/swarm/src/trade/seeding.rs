@@ -1,0 +1,236 @@
+//! The seed's part: it reads each piece from the origin once, and no faster than others take it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use shoal_blob::PieceSet;
+
+use super::{Capacity, Output, Source, Swarm, Why, pace::Pace};
+use crate::Time;
+
+/// What the seed remembers while it holds the lease.
+///
+/// Invariant: `sole` is the set of pieces that came from the origin and that no neighbour has; `fresh` is the part of it
+/// that is not on offer or on its way to one.
+#[derive(Debug)]
+pub(super) struct Seeding {
+    appointed_at: Time,
+    /// What other members have, as the coordinator gathered it.
+    elsewhere: PieceSet,
+    /// No piece before this one is to be read, unless something changes.
+    cursor: u32,
+    in_flight: u32,
+    sole: PieceSet,
+    fresh: BTreeSet<u32>,
+    pace: Pace,
+    last_came: Option<Time>,
+    /// Since when the limit of sole pieces holds the seed back.
+    held_back_since: Option<Time>,
+    /// Pieces beyond that limit, by lost patience; until the limit is met again.
+    allowance: u32,
+    impatience: u32,
+    done: bool,
+}
+
+/// How long to wait for a second holder while the origin's pace is not known.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for pieces that others were said to have before they are read.
+const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(4);
+
+impl Seeding {
+    fn new(now: Time, elsewhere: PieceSet) -> Self {
+        let size = elsewhere.size();
+        Self {
+            appointed_at: now,
+            elsewhere,
+            cursor: 0,
+            in_flight: 0,
+            sole: PieceSet::empty(size),
+            fresh: BTreeSet::new(),
+            pace: Pace::default(),
+            last_came: None,
+            held_back_since: None,
+            allowance: 0,
+            impatience: 0,
+            done: false,
+        }
+    }
+
+    pub(super) const fn impatience(&self) -> u32 {
+        self.impatience
+    }
+
+    pub(super) fn first_fresh(&self) -> Option<u32> {
+        self.fresh.first().copied()
+    }
+
+    pub(super) fn offered(&mut self, piece: u32) {
+        self.fresh.remove(&piece);
+    }
+
+    pub(super) fn refresh(&mut self, piece: u32) {
+        if self.sole.contains(piece) {
+            self.fresh.insert(piece);
+        }
+    }
+
+    /// A neighbour has the piece now.
+    pub(super) fn copied(&mut self, piece: u32) {
+        self.sole.remove(piece);
+        self.fresh.remove(&piece);
+    }
+
+    pub(super) fn stored(&mut self, now: Time, piece: u32, from: Source, copied: bool) {
+        if from != Source::Origin {
+            return;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(before) = self.last_came.replace(now) {
+            self.pace.learn(now.since(before));
+        }
+        if !copied {
+            self.sole.insert(piece);
+            self.fresh.insert(piece);
+        }
+    }
+
+    pub(super) fn missed(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.cursor = 0;
+    }
+
+    fn patience(&self, pieces: u32) -> Duration {
+        self.pace.median().map_or(FIRST_PATIENCE, |median| median * pieces)
+    }
+}
+
+impl Swarm {
+    pub(super) fn appoint(&mut self, now: Time, elsewhere: PieceSet) {
+        let elsewhere = if elsewhere.size() == self.have.size() { elsewhere } else { PieceSet::none_of(&self.layout) };
+        match &mut self.seeding {
+            Some(seeding) => seeding.elsewhere = elsewhere,
+            None => {
+                let mut seeding = Seeding::new(now, elsewhere);
+                for piece in self.have.iter().filter(|&piece| self.copies[piece as usize] == 0) {
+                    seeding.sole.insert(piece);
+                    seeding.fresh.insert(piece);
+                }
+                self.seeding = Some(seeding);
+            }
+        }
+    }
+
+    pub(super) fn dismiss(&mut self, capacity: &mut Capacity) {
+        if self.seeding.take().is_some() {
+            let pieces = self.flights.remove_all(Source::Origin);
+            if !pieces.is_empty() {
+                self.outputs.push_back(Output::CancelOrigin);
+            }
+            for piece in pieces {
+                capacity.release(self.bytes_of(piece));
+            }
+        }
+    }
+
+    /// Who has what has changed otherwise than by a Have: look at all pieces again.
+    pub(super) fn holders_changed(&mut self) {
+        let Some(seeding) = &mut self.seeding else { return };
+        seeding.cursor = 0;
+        for piece in self.have.iter() {
+            if self.copies[piece as usize] > 0 {
+                seeding.copied(piece);
+            } else if seeding.sole.insert(piece) {
+                seeding.fresh.insert(piece);
+            }
+        }
+        let gone: Vec<u32> = seeding.sole.iter().filter(|&piece| !self.have.contains(piece)).collect();
+        for piece in gone {
+            seeding.copied(piece);
+        }
+    }
+
+    /// Whether another member is there to take pieces.
+    fn has_company(&self) -> bool {
+        self.neighbours.values().any(|neighbour| neighbour.greeted && neighbour.wants && !neighbour.have.is_full())
+    }
+
+    pub(super) fn read_origin(&mut self, now: Time, capacity: &mut Capacity) {
+        let company = self.has_company();
+        let piece_bytes = u64::from(self.layout.piece_bytes());
+        while let Some(number) = self.next_from_origin() {
+            let Some(seeding) = &mut self.seeding else { return };
+            let asked = u64::from(seeding.in_flight + 1) * piece_bytes;
+            if seeding.in_flight > 0 && asked > self.settings.origin_in_flight {
+                return;
+            }
+            let alone = u64::from(seeding.in_flight + seeding.sole.held());
+            let beyond = (alone + 1).saturating_sub(u64::from(seeding.allowance)) * piece_bytes;
+            if company && alone > 0 && beyond > self.settings.sole_bytes {
+                seeding.held_back_since.get_or_insert(now);
+                return;
+            }
+            if seeding.held_back_since.take().is_some() && alone < self.settings.sole_bytes / piece_bytes {
+                seeding.allowance = 0;
+            }
+            let bytes = self.bytes_of(number);
+            let Some(piece) = self.layout.piece(number).filter(|_| capacity.reserve(bytes)) else { return };
+            if let Some(seeding) = &mut self.seeding {
+                seeding.in_flight += 1;
+                seeding.cursor = number + 1;
+            }
+            self.flights.add_from_origin(now, number);
+            self.outputs.push_back(Output::FetchOrigin { piece });
+        }
+        self.end_lease(company);
+    }
+
+    /// The lowest piece that nobody has and that is not on its way.
+    fn next_from_origin(&mut self) -> Option<u32> {
+        let seeding = self.seeding.as_mut()?;
+        if !self.wants || seeding.done {
+            return None;
+        }
+        let mut at = seeding.cursor;
+        while let Some(piece) = self.have.first_missing(at) {
+            let elsewhere = self.copies[piece as usize] > 0 || seeding.elsewhere.contains(piece);
+            if !elsewhere && !self.flights.comes(piece) {
+                return Some(piece);
+            }
+            at = piece + 1;
+        }
+        seeding.cursor = at;
+        None
+    }
+
+    fn end_lease(&mut self, company: bool) {
+        let Some(seeding) = &mut self.seeding else { return };
+        let read = self.have.is_full() || !self.wants;
+        if !seeding.done && read && seeding.in_flight == 0 && (!company || seeding.sole.is_empty()) {
+            seeding.done = true;
+            self.outputs.push_back(Output::LeaseDone);
+        }
+    }
+
+    pub(super) fn seed_patience(&self) -> Option<(Time, Why)> {
+        let seeding = self.seeding.as_ref()?;
+        let held_back = seeding.held_back_since.map(|since| since + seeding.patience(self.settings.patience));
+        let waiting = !seeding.elsewhere.is_empty() && !self.have.is_full();
+        let elsewhere = waiting.then(|| self.progress_at.max(seeding.appointed_at) + ELSEWHERE_PATIENCE);
+        held_back.into_iter().chain(elsewhere).min().map(|at| (at, Why::SeedPatience))
+    }
+
+    pub(super) fn lose_patience(&mut self, now: Time) {
+        let pieces = self.settings.patience;
+        let Some(seeding) = &mut self.seeding else { return };
+        if seeding.held_back_since.is_some_and(|since| since + seeding.patience(pieces) <= now) {
+            seeding.held_back_since = Some(now);
+            seeding.allowance += 1;
+            seeding.impatience += 1;
+        }
+        // Those who were said to have the rest have not come: it is read after all.
+        let quiet_since = self.progress_at.max(seeding.appointed_at);
+        if !seeding.elsewhere.is_empty() && now.since(quiet_since) >= ELSEWHERE_PATIENCE {
+            seeding.elsewhere = PieceSet::none_of(&self.layout);
+            seeding.cursor = 0;
+        }
+    }
+}

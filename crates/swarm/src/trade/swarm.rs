@@ -1,0 +1,424 @@
+//! The state machine of one blob on one node.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+use shoal_blob::{Digest, Layout, PieceSet};
+use shoal_proto::{
+    NodeId,
+    trade::{Hello, MAX_BATCH, Message},
+};
+
+use super::{
+    Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, pace::Pace,
+    readers::Readers, seeding::Seeding, uploads::Slots,
+};
+use crate::Time;
+
+/// One blob on one node: which piece to take from whom, whom to give a slot, what to read from the origin.
+///
+/// # Driving it
+/// 1. Tell it each thing that happens with [`handle`](Self::handle), in the order in which it happened. It may take
+///    slots and room from the node's [`Capacity`], which all swarms of the node share.
+/// 2. Then do what [`poll`](Self::poll) says until it says nothing more, in that order: what is sent to one neighbour must
+///    arrive in the order in which it was said.
+/// 3. Call `handle` with [`Input::TimeOut`] at the time that [`poll_timeout`](Self::poll_timeout) names, or later.
+/// 4. After each input ask [`Capacity::next_turn`] whose turn it is, and tell that swarm [`Input::Turn`].
+/// 5. Before it is dropped, call [`dissolve`](Self::dissolve), so that what it holds of the capacity is free again.
+///
+/// Bytes never enter it. Each [`Output::FetchOrigin`] and [`Output::Expect`] is answered by one [`Input::Stored`] or
+/// [`Input::Missed`], unless it was abandoned or cancelled; each [`Output::Upload`] by one [`Input::Uploaded`].
+///
+/// Every decision costs O(neighbours) or O(window), never O(pieces).
+#[derive(Debug)]
+pub struct Swarm {
+    pub(super) digest: Digest,
+    pub(super) layout: Layout,
+    pub(super) settings: Settings,
+    pub(super) rng: Xoshiro256PlusPlus,
+    zone: String,
+    pub(super) wants: bool,
+    /// Pieces in the store.
+    pub(super) have: PieceSet,
+    /// Boundaries whose midstates are known here.
+    pub(super) chain: PieceSet,
+    /// How many neighbours have each piece.
+    pub(super) copies: Vec<u16>,
+    pub(super) neighbours: BTreeMap<NodeId, Neighbour>,
+    pub(super) readers: Readers,
+    pub(super) flights: Flights,
+    pub(super) pace: Pace,
+    pub(super) slots: Slots,
+    pub(super) seeding: Option<Seeding>,
+    /// Pieces that were stored since the last announcement, and when it is due.
+    news: Vec<u32>,
+    announce_at: Option<Time>,
+    /// When something last came, or could not be expected to.
+    pub(super) progress_at: Time,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+/// What a swarm is doing, for metrics and people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Pieces stored here.
+    pub held: u32,
+    /// Pieces on their way here.
+    pub in_flight: u32,
+    /// Neighbours that have said Hello.
+    pub neighbours: u32,
+    /// Whether this node holds the lease.
+    pub seeding: bool,
+    /// How often the seed read on although nobody had taken what it has.
+    pub impatience: u32,
+}
+
+impl Swarm {
+    /// A swarm that has these pieces and knows the midstates at these boundaries, one more than there are pieces. `seed`
+    /// makes its choices: the same inputs then give the same outputs.
+    #[must_use]
+    pub fn new(now: Time, digest: Digest, layout: Layout, settings: Settings, zone: String, seed: u64) -> Self {
+        let pieces = layout.count();
+        let mut chain = PieceSet::empty(pieces + 1);
+        chain.insert(0);
+        chain.insert(pieces);
+        Self {
+            digest,
+            layout,
+            settings,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            zone,
+            wants: false,
+            have: PieceSet::empty(pieces),
+            chain,
+            copies: vec![0; pieces as usize],
+            neighbours: BTreeMap::new(),
+            readers: Readers::default(),
+            flights: Flights::default(),
+            pace: Pace::default(),
+            slots: Slots::default(),
+            seeding: None,
+            news: Vec::new(),
+            announce_at: None,
+            progress_at: now,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The same, holding these pieces from an earlier life.
+    #[must_use]
+    pub fn holding(mut self, have: PieceSet, chain: PieceSet) -> Self {
+        assert_eq!((have.size(), chain.size()), (self.layout.count(), self.layout.count() + 1), "sets of this blob");
+        self.have = have;
+        self.chain.union_with(&chain);
+        self
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Time, input: Input, capacity: &mut Capacity) {
+        match input {
+            Input::Met { node, rtt } => self.meet(node, rtt),
+            Input::Heard { from, message } => self.hear(now, from, message, capacity),
+            Input::Parted { node } => self.part(node, capacity),
+            Input::Chained { boundaries, from } => self.learn_chain(boundaries, from),
+            Input::ChainFell => self.forget_chain(),
+            Input::Stored { piece, from } => self.stored(now, piece, from, capacity),
+            Input::Missed { piece, from, fault } => self.missed(now, piece.get(), from, fault, capacity),
+            Input::Uploaded { slot, moved } => self.uploaded(slot, moved, capacity),
+            Input::Lost { pieces } => self.lost(&pieces),
+            Input::ReaderAt { reader, piece } => self.readers.place(reader, piece.get()),
+            Input::ReaderGone { reader } => self.readers.remove(reader),
+            Input::Wants(wants) => {
+                self.progress_at = now;
+                self.set_wants(wants);
+            }
+            Input::Appointed { elsewhere } => self.appoint(now, elsewhere),
+            Input::Dismissed => self.dismiss(capacity),
+            Input::Turn => {}
+            Input::TimeOut => self.time_out(now, capacity),
+        }
+        self.read_origin(now, capacity);
+        self.call_for_starved(now);
+        self.open_slots(now, capacity);
+        self.watch_for_orphaning(now);
+    }
+
+    /// The next thing to do; `None` until the next input.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to say [`Input::TimeOut`], and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Time, Why)> {
+        let announce = self.announce_at.map(|at| (at, Why::Announce));
+        let orphaned = self.orphaned_at().map(|at| (at, Why::Orphaned));
+        [announce, self.next_lapse(), self.next_overdue(), self.seed_patience(), orphaned]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Gives back what the swarm holds of the node's capacity and takes leave of its neighbours.
+    pub fn dissolve(&mut self, capacity: &mut Capacity) {
+        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
+        for node in nodes {
+            self.say(node, Message::Bye);
+            self.part(node, capacity);
+        }
+        self.dismiss(capacity);
+        capacity.forget(&self.digest);
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            held: self.have.held(),
+            in_flight: self.flights.count() as u32,
+            neighbours: self.neighbours.values().filter(|neighbour| neighbour.greeted).count() as u32,
+            seeding: self.seeding.is_some(),
+            impatience: self.seeding.as_ref().map_or(0, Seeding::impatience),
+        }
+    }
+
+    /// What is stored.
+    #[must_use]
+    pub const fn have(&self) -> &PieceSet {
+        &self.have
+    }
+
+    /// Whether some neighbour still wants something that this node has.
+    #[must_use]
+    pub fn is_useful(&self) -> bool {
+        self.neighbours.values().any(|neighbour| neighbour.greeted && neighbour.wants && neighbour.lacks > 0)
+            || !self.slots.is_empty()
+    }
+
+    pub(super) fn say(&mut self, to: NodeId, message: Message) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    fn greet(&mut self, node: NodeId) {
+        let hello =
+            Hello { length: self.layout.length(), have: self.have.clone(), wants: self.wants, zone: self.zone.clone() };
+        self.say(node, Message::Hello(hello));
+    }
+
+    fn meet(&mut self, node: NodeId, rtt: Duration) {
+        if let Some(known) = self.neighbours.get_mut(&node) {
+            known.rtt = rtt;
+            return;
+        }
+        self.neighbours.insert(node, Neighbour::new(self.layout.count(), rtt));
+        self.greet(node);
+    }
+
+    fn set_wants(&mut self, wants: bool) {
+        if self.wants == wants {
+            return;
+        }
+        self.wants = wants;
+        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
+        for node in nodes {
+            self.greet(node);
+        }
+    }
+
+    fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
+        if !self.neighbours.contains_key(&from) {
+            return;
+        }
+        match message {
+            Message::Hello(hello) => self.greeted(from, hello),
+            Message::Have { pieces, queue } => self.note_have(from, &pieces, queue),
+            Message::Lost { pieces } => self.note_lost(from, &pieces),
+            Message::Slot { slot } => self.answer_slot(now, from, slot, capacity),
+            Message::Offer { slot, piece } => self.answer_offer(now, from, slot, piece, capacity),
+            Message::Take { slot, piece } => self.give(now, from, slot, piece, capacity),
+            Message::Pass { slot } => self.passed(now, from, slot, capacity),
+            Message::Want { piece } => self.note_urgent(from, piece),
+            Message::Cancel { piece } => self.cancel_uploads(from, piece),
+            Message::Refuse { piece, .. } => {
+                self.missed(now, piece, Source::Neighbour(from), Fault::Broken, capacity);
+            }
+            Message::Bye => self.part(from, capacity),
+            Message::Grant(_) | Message::Chain(_) => {}
+        }
+    }
+
+    fn greeted(&mut self, from: NodeId, hello: Hello) {
+        if hello.length != self.layout.length() || hello.have.size() != self.have.size() {
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+        for piece in neighbour.have.iter() {
+            self.copies[piece as usize] -= 1;
+        }
+        for piece in hello.have.iter() {
+            self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
+            neighbour.chain.insert(piece);
+            neighbour.chain.insert(piece + 1);
+        }
+        neighbour.greeted = true;
+        neighbour.wants = hello.wants;
+        neighbour.barred_until = None;
+        neighbour.have = hello.have;
+        neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
+        if neighbour.wants {
+            let needed: Vec<u32> = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).collect();
+            self.send_chain(from, &needed);
+        }
+        self.holders_changed();
+    }
+
+    fn note_have(&mut self, from: NodeId, pieces: &[u32], queue: u16) {
+        let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
+        neighbour.queue = queue;
+        neighbour.barred_until = None;
+        for &piece in pieces {
+            if !neighbour.have.insert(piece) {
+                continue;
+            }
+            self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
+            neighbour.chain.insert(piece);
+            neighbour.chain.insert(piece + 1);
+            if self.have.contains(piece) {
+                neighbour.lacks -= 1;
+            }
+            if neighbour.urgent == Some(piece) {
+                neighbour.urgent = None;
+            }
+            if let Some(seeding) = &mut self.seeding {
+                seeding.copied(piece);
+            }
+        }
+    }
+
+    fn note_lost(&mut self, from: NodeId, pieces: &[u32]) {
+        let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
+        for &piece in pieces {
+            if neighbour.have.remove(piece) {
+                self.copies[piece as usize] -= 1;
+                if self.have.contains(piece) {
+                    neighbour.lacks += 1;
+                }
+            }
+        }
+        self.holders_changed();
+    }
+
+    fn part(&mut self, node: NodeId, capacity: &mut Capacity) {
+        let Some(neighbour) = self.neighbours.remove(&node) else { return };
+        for piece in neighbour.have.iter() {
+            self.copies[piece as usize] -= 1;
+        }
+        self.drop_flights_from(node, capacity);
+        self.drop_slots_of(node, capacity);
+        self.holders_changed();
+    }
+
+    fn learn_chain(&mut self, boundaries: std::ops::Range<u32>, from: Option<NodeId>) {
+        let mut sender = from.and_then(|node| self.neighbours.get_mut(&node));
+        for boundary in boundaries.start..boundaries.end.min(self.chain.size()) {
+            self.chain.insert(boundary);
+            if let Some(sender) = &mut sender {
+                sender.chain.insert(boundary);
+            }
+        }
+    }
+
+    fn forget_chain(&mut self) {
+        let pieces = self.layout.count();
+        self.chain = PieceSet::empty(pieces + 1);
+        self.chain.insert(0);
+        self.chain.insert(pieces);
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.chain = PieceSet::empty(pieces + 1);
+        }
+    }
+
+    /// Sends a neighbour the midstates around these ascending pieces that it does not have.
+    pub(super) fn send_chain(&mut self, to: NodeId, pieces: &[u32]) {
+        let Some(neighbour) = self.neighbours.get_mut(&to) else { return };
+        let mut ranges: Vec<std::ops::Range<u32>> = Vec::new();
+        for boundary in pieces.iter().flat_map(|&piece| [piece, piece + 1]) {
+            if boundary > 0 && boundary < self.layout.count() && neighbour.chain.insert(boundary) {
+                match ranges.last_mut() {
+                    Some(last) if last.end == boundary => last.end += 1,
+                    _ => ranges.push(boundary..boundary + 1),
+                }
+            }
+        }
+        self.outputs.extend(ranges.into_iter().map(|boundaries| Output::SendChain { to, boundaries }));
+    }
+
+    /// A piece has come to rest here: it is news for the neighbours.
+    pub(super) fn note_news(&mut self, now: Time, piece: u32) {
+        for neighbour in self.neighbours.values_mut() {
+            if !neighbour.have.contains(piece) {
+                neighbour.lacks += 1;
+                neighbour.barred_until = None;
+            }
+        }
+        self.news.push(piece);
+        self.announce_at.get_or_insert(now + self.settings.batch);
+        if self.news.len() >= MAX_BATCH {
+            self.announce();
+        }
+    }
+
+    fn announce(&mut self) {
+        self.announce_at = None;
+        let mut pieces = std::mem::take(&mut self.news);
+        pieces.sort_unstable();
+        if pieces.is_empty() {
+            return;
+        }
+        let queue = u16::try_from(self.flights.count() + self.slots.uploading()).unwrap_or(u16::MAX);
+        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
+        for node in nodes {
+            self.send_chain(node, &pieces);
+            self.say(node, Message::Have { pieces: pieces.clone(), queue });
+        }
+    }
+
+    fn lost(&mut self, pieces: &[u32]) {
+        let gone: Vec<u32> = pieces.iter().copied().filter(|&piece| self.have.remove(piece)).collect();
+        self.news.retain(|piece| !gone.contains(piece));
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
+        }
+        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
+        for batch in gone.chunks(MAX_BATCH) {
+            for &node in &nodes {
+                self.say(node, Message::Lost { pieces: batch.to_vec() });
+            }
+        }
+        self.holders_changed();
+    }
+
+    fn time_out(&mut self, now: Time, capacity: &mut Capacity) {
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce();
+        }
+        self.lapse_slots(now, capacity);
+        self.expire_flights(now, capacity);
+        self.lose_patience(now);
+    }
+
+    fn orphaned_at(&self) -> Option<Time> {
+        let waits = self.wants && !self.have.is_full() && self.flights.is_empty() && self.seeding.is_none();
+        waits.then(|| self.progress_at + self.settings.orphaned_after)
+    }
+
+    fn watch_for_orphaning(&mut self, now: Time) {
+        if self.orphaned_at().is_some_and(|at| at <= now) {
+            self.progress_at = now;
+            self.outputs.push_back(Output::Orphaned);
+        }
+    }
+}

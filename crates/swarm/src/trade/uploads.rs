@@ -1,0 +1,290 @@
+//! The uploader's part: it opens a few slots, and each goes to a neighbour that lacks something.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::{RngExt, seq::IndexedRandom};
+use shoal_proto::{NodeId, trade::Message};
+
+use super::{Capacity, Output, SlotId, Swarm, Why};
+use crate::Time;
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// The neighbour may pick.
+    Open { lapses_at: Time },
+    /// This piece was offered.
+    Offered { piece: u32, lapses_at: Time },
+    /// This piece is on its way.
+    Uploading { piece: u32 },
+}
+
+#[derive(Debug)]
+struct Slot {
+    to: NodeId,
+    used: Use,
+}
+
+/// The slots that this swarm has opened.
+///
+/// Invariant: each is one of the node's capacity, and is given back when it goes.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    open: BTreeMap<SlotId, Slot>,
+    next: SlotId,
+}
+
+impl Slots {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) fn uploading(&self) -> usize {
+        self.open.values().filter(|slot| matches!(slot.used, Use::Uploading { .. })).count()
+    }
+
+    fn open(&mut self, to: NodeId, used: Use) -> SlotId {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.open.insert(id, Slot { to, used });
+        id
+    }
+
+    /// A slot that was given to this neighbour and not answered yet.
+    fn unanswered(&self, id: SlotId, node: NodeId) -> bool {
+        self.open.get(&id).is_some_and(|slot| slot.to == node && !matches!(slot.used, Use::Uploading { .. }))
+    }
+}
+
+impl Swarm {
+    /// Gives out what slots there are: offers of fresh pieces first, so that the seed sends each once before any twice.
+    pub(super) fn open_slots(&mut self, now: Time, capacity: &mut Capacity) {
+        let piece_bytes = self.layout.piece_bytes();
+        loop {
+            if let Some((to, piece)) = self.next_offer(now) {
+                if !capacity.take_slot(&self.digest, piece_bytes) {
+                    return;
+                }
+                self.offer(now, to, piece);
+            } else if let Some(to) = self.next_neighbour(now) {
+                if !capacity.take_slot(&self.digest, piece_bytes) {
+                    return;
+                }
+                let used = Use::Open { lapses_at: self.lapse(now, to) };
+                let slot = self.slots.open(to, used);
+                self.note_unanswered(to, 1);
+                self.say(to, Message::Slot { slot });
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn offer(&mut self, now: Time, to: NodeId, piece: u32) {
+        if let Some(seeding) = &mut self.seeding {
+            seeding.offered(piece);
+        }
+        self.send_chain(to, &[piece]);
+        let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
+        let slot = self.slots.open(to, used);
+        self.note_unanswered(to, 1);
+        self.say(to, Message::Offer { slot, piece });
+    }
+
+    /// The lowest fresh piece, and the least loaded neighbour that lacks it.
+    fn next_offer(&mut self, now: Time) -> Option<(NodeId, u32)> {
+        let piece = self.seeding.as_ref()?.first_fresh()?;
+        let candidates = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| neighbour.may_get_slot(now) && !neighbour.have.contains(piece));
+        let load = |queue: u16, uploads: u32| u32::from(queue) + 2 * uploads;
+        let mut best: Vec<NodeId> = Vec::new();
+        let mut least = u32::MAX;
+        for (node, neighbour) in candidates {
+            let load = load(neighbour.queue, neighbour.uploads);
+            if load < least {
+                least = load;
+                best.clear();
+            }
+            if load == least {
+                best.push(*node);
+            }
+        }
+        best.choose(&mut self.rng).map(|&node| (node, piece))
+    }
+
+    /// A random neighbour that lacks something, one whose reader waits before all others.
+    fn next_neighbour(&mut self, now: Time) -> Option<NodeId> {
+        let mut chosen = None;
+        let mut seen = 0u32;
+        for (node, neighbour) in &self.neighbours {
+            if !neighbour.may_get_slot(now) {
+                continue;
+            }
+            if neighbour.urgent.is_some_and(|piece| self.have.contains(piece)) {
+                return Some(*node);
+            }
+            seen += 1;
+            if self.rng.random_range(0..seen) == 0 {
+                chosen = Some(*node);
+            }
+        }
+        chosen
+    }
+
+    fn lapse(&self, now: Time, to: NodeId) -> Time {
+        let rtt = self.neighbours.get(&to).map_or(Duration::ZERO, |neighbour| neighbour.rtt);
+        now + 2 * rtt + self.settings.slot_grace
+    }
+
+    fn note_unanswered(&mut self, node: NodeId, more: i32) {
+        if let Some(neighbour) = self.neighbours.get_mut(&node) {
+            neighbour.unanswered = neighbour.unanswered.saturating_add_signed(more);
+        }
+    }
+
+    /// A neighbour takes a piece. A slot that has just lapsed still counts while the node has another one free: the answer
+    /// was only slow.
+    pub(super) fn give(&mut self, now: Time, from: NodeId, slot: SlotId, number: u32, capacity: &mut Capacity) {
+        let piece = self.layout.piece(number).filter(|&piece| self.have.has(piece));
+        let open = self.slots.unanswered(slot, from);
+        let lapsed = !open && slot < self.slots.next && !self.slots.open.contains_key(&slot);
+        let shut_out = self.neighbours.get(&from).is_none_or(|neighbour| neighbour.shut_out(now));
+        let granted = piece.is_some()
+            && !shut_out
+            && (open || (lapsed && capacity.take_slot(&self.digest, self.layout.piece_bytes())));
+        let (Some(piece), true) = (piece, granted) else {
+            if open {
+                self.close(slot, capacity);
+            }
+            self.say(from, Message::Refuse { slot, piece: number });
+            return;
+        };
+        if open {
+            self.note_unanswered(from, -1);
+        }
+        if let Some(Slot { used: Use::Offered { piece: offered, .. }, .. }) = self.slots.open.get(&slot)
+            && *offered != number
+        {
+            let offered = *offered;
+            self.offer_again(offered);
+        }
+        self.slots.open.insert(slot, Slot { to: from, used: Use::Uploading { piece: number } });
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.uploads += 1;
+            neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
+        }
+        self.outputs.push_back(Output::Upload { to: from, piece, slot });
+    }
+
+    pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        if self.slots.unanswered(slot, from) {
+            self.close(slot, capacity);
+            if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                neighbour.barred_until = Some(now + self.settings.bar);
+                neighbour.urgent = None;
+            }
+        }
+    }
+
+    pub(super) fn uploaded(&mut self, slot: SlotId, moved: Option<(u64, Duration)>, capacity: &mut Capacity) {
+        let Some(Slot { to, used: Use::Uploading { .. } }) = self.slots.open.get(&slot) else { return };
+        if let (Some((bytes, span)), Some(neighbour)) = (moved, self.neighbours.get(to)) {
+            capacity.learn(bytes, span, neighbour.rtt);
+        }
+        self.close_as(slot, moved.is_some(), capacity);
+    }
+
+    pub(super) fn note_urgent(&mut self, from: NodeId, piece: u32) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.urgent = Some(piece);
+            neighbour.barred_until = None;
+        }
+    }
+
+    pub(super) fn cancel_uploads(&mut self, to: NodeId, piece: u32) {
+        let cancelled =
+            self.slots.open.iter().filter(|(_, slot)| slot.to == to && slot.used == Use::Uploading { piece });
+        let outputs: Vec<Output> = cancelled.map(|(&slot, _)| Output::CancelUpload { slot }).collect();
+        self.outputs.extend(outputs);
+    }
+
+    fn close(&mut self, slot: SlotId, capacity: &mut Capacity) {
+        self.close_as(slot, false, capacity);
+    }
+
+    fn close_as(&mut self, id: SlotId, arrived: bool, capacity: &mut Capacity) {
+        let Some(slot) = self.slots.open.remove(&id) else { return };
+        capacity.free_slot();
+        match slot.used {
+            Use::Open { .. } => self.note_unanswered(slot.to, -1),
+            Use::Offered { piece, .. } => {
+                self.note_unanswered(slot.to, -1);
+                self.offer_again(piece);
+            }
+            Use::Uploading { piece } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
+                    neighbour.uploads = neighbour.uploads.saturating_sub(1);
+                }
+                if !arrived {
+                    self.offer_again(piece);
+                }
+            }
+        }
+    }
+
+    /// Nobody took the piece that was offered: it is fresh again, while this node alone has it.
+    fn offer_again(&mut self, piece: u32) {
+        if let Some(seeding) = &mut self.seeding
+            && self.copies[piece as usize] == 0
+            && self.have.contains(piece)
+        {
+            seeding.refresh(piece);
+        }
+    }
+
+    pub(super) fn drop_slots_of(&mut self, node: NodeId, capacity: &mut Capacity) {
+        let slots: Vec<(SlotId, Use)> =
+            self.slots.open.iter().filter(|(_, slot)| slot.to == node).map(|(&id, slot)| (id, slot.used)).collect();
+        for (slot, used) in slots {
+            if matches!(used, Use::Uploading { .. }) {
+                self.outputs.push_back(Output::CancelUpload { slot });
+            }
+            self.close(slot, capacity);
+        }
+    }
+
+    pub(super) fn next_lapse(&self) -> Option<(Time, Why)> {
+        let slots = self.slots.open.values().filter_map(|slot| match slot.used {
+            Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => Some((lapses_at, Why::SlotLapses)),
+            Use::Uploading { .. } => None,
+        });
+        let bars = self.neighbours.values().filter(|neighbour| neighbour.wants && neighbour.lacks > 0);
+        let bars = bars.filter_map(|neighbour| Some((neighbour.barred_until?, Why::BarLifts)));
+        slots.chain(bars).min_by_key(|(at, _)| *at)
+    }
+
+    pub(super) fn lapse_slots(&mut self, now: Time, capacity: &mut Capacity) {
+        let lapsed: Vec<SlotId> = self
+            .slots
+            .open
+            .iter()
+            .filter(|(_, slot)| match slot.used {
+                Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => lapses_at <= now,
+                Use::Uploading { .. } => false,
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for slot in lapsed {
+            let to = self.slots.open.get(&slot).map(|slot| slot.to);
+            self.close(slot, capacity);
+            if let Some(neighbour) = to.and_then(|node| self.neighbours.get_mut(&node)) {
+                neighbour.barred_until = Some(now + self.settings.slot_grace);
+            }
+        }
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.barred_until = neighbour.barred_until.filter(|&until| until > now);
+        }
+    }
+}
