@@ -44,6 +44,8 @@ pub enum ToCoordinator {
         epoch: Epoch,
         /// How many pieces I have.
         held: u32,
+        /// Which request this is, counted by me: the answer names it, so that I know from which sending to count.
+        round: u32,
     },
     /// I give the lease back.
     Return {
@@ -137,13 +139,16 @@ pub enum ToMember {
     Granted {
         /// The lease.
         grant: SignedGrant,
-        /// What other members have: read only the rest.
+        /// What other members have: read only the rest. A set of size 0 takes over the lease that the seed has, and
+        /// changes nothing in that.
         elsewhere: PieceSet,
     },
     /// Your lease goes on.
     Renewed {
         /// The lease, with a new duration from when you sent your Renew.
         grant: SignedGrant,
+        /// Which of your requests this answers.
+        round: u32,
     },
     /// You hold no lease of mine: stop reading the origin.
     Revoked {

@@ -17,7 +17,7 @@ pub struct Capacity {
     inflow: u64,
     inflow_limit: u64,
     /// Swarms that wanted a slot when none was free, in turn.
-    waiting: VecDeque<Digest>,
+    waiting: VecDeque<(Digest, u32)>,
 }
 
 /// However large the bandwidth-delay product, no more slots than this are open.
@@ -50,26 +50,30 @@ impl Capacity {
     }
 
     /// The swarm whose turn it is to take a slot, if one is free. Call after every input, until there is none.
-    pub fn next_turn(&mut self, piece_bytes: u32) -> Option<Digest> {
-        if self.open < self.slots(piece_bytes) { self.waiting.pop_front() } else { None }
+    pub fn next_turn(&mut self) -> Option<Digest> {
+        let (digest, piece_bytes) = *self.waiting.front()?;
+        if self.open >= self.slots(piece_bytes) {
+            return None;
+        }
+        self.waiting.pop_front();
+        Some(digest)
     }
 
     /// Forgets a swarm that has ended.
     pub fn forget(&mut self, digest: &Digest) {
-        self.waiting.retain(|waiting| waiting != digest);
+        self.waiting.retain(|(waiting, _)| waiting != digest);
     }
 
     /// Takes a slot if one is free and nobody has waited longer; otherwise the swarm waits its turn.
     pub(super) fn take_slot(&mut self, digest: &Digest, piece_bytes: u32) -> bool {
-        let others_first = self.waiting.iter().any(|waiting| waiting != digest);
-        let free = self.open < self.slots(piece_bytes);
-        if free && (!others_first || self.waiting.front() == Some(digest)) {
-            self.waiting.retain(|waiting| waiting != digest);
+        let nobody_before = self.waiting.front().is_none_or(|(first, _)| first == digest);
+        if self.open < self.slots(piece_bytes) && nobody_before {
+            self.forget(digest);
             self.open += 1;
             return true;
         }
-        if !self.waiting.contains(digest) {
-            self.waiting.push_back(*digest);
+        if !self.waiting.iter().any(|(waiting, _)| waiting == digest) {
+            self.waiting.push_back((*digest, piece_bytes));
         }
         false
     }
@@ -115,12 +119,12 @@ mod tests {
         assert!(capacity.take_slot(&A, PIECE) && capacity.take_slot(&A, PIECE));
         assert!(!capacity.take_slot(&B, PIECE));
         assert!(!capacity.take_slot(&A, PIECE));
-        assert_eq!(capacity.next_turn(PIECE), None);
+        assert_eq!(capacity.next_turn(), None);
         capacity.free_slot();
         assert!(!capacity.take_slot(&A, PIECE), "B has waited longer");
         assert!(capacity.take_slot(&B, PIECE));
         capacity.free_slot();
-        assert_eq!(capacity.next_turn(PIECE), Some(A));
+        assert_eq!(capacity.next_turn(), Some(A));
     }
 
     #[test]

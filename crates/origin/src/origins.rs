@@ -1,0 +1,234 @@
+//! The registries that may be asked, replaceable while they are being asked.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, RwLock},
+};
+
+use oci_client::Reference as OciReference;
+use shoal_blob::Repository;
+
+use crate::{
+    config::{Access, ConfigError, DOCKER_HUB, Policy, RegistryConfig, canonical, default_url},
+    counters::Counters,
+    credentials::CredentialFile,
+    error::{ErrorKind, OriginError},
+    registry::{Parts, Registry},
+    tls,
+};
+
+/// Registries that nobody configured are remembered with their tokens, so many at most.
+const MOST_STRANGERS: usize = 32;
+
+/// All origins of a daemon. Cheap to clone; clones share everything, a reload included.
+#[derive(Clone, Debug)]
+pub struct Origins(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    set: RwLock<Arc<Set>>,
+    counters: Arc<Counters>,
+}
+
+/// One configuration. What was begun under it goes on under it.
+#[derive(Debug)]
+struct Set {
+    policy: Policy,
+    registries: HashMap<String, Arc<Registry>>,
+    /// Least recently added first.
+    strangers: Mutex<VecDeque<Arc<Registry>>>,
+}
+
+impl Origins {
+    /// Reads the credentials and certificates of all registries and sets up their clients. Connects nowhere.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the registry and the setting; above all [`ConfigError::AccessMissing`] for credentials without
+    /// a word on who may read what they open.
+    pub fn new(registries: Vec<RegistryConfig>, policy: Policy) -> Result<Self, ConfigError> {
+        let counters = Arc::new(Counters::default());
+        let set = Set::new(registries, policy, &counters)?;
+        Ok(Self(Arc::new(Shared { set: RwLock::new(Arc::new(set)), counters })))
+    }
+
+    /// Replaces the configuration; credentials and certificates are read again. Requests and streams that have begun go on
+    /// as they began, the next range of [`Runs`](crate::Runs) is asked under the new one. Tokens are forgotten.
+    ///
+    /// # Errors
+    /// As [`Origins::new`]; the configuration that was there stays then.
+    pub fn reload(&self, registries: Vec<RegistryConfig>, policy: Policy) -> Result<(), ConfigError> {
+        let set = Set::new(registries, policy, &self.0.counters)?;
+        *self.0.set.write().expect("nobody panics while holding the set") = Arc::new(set);
+        Ok(())
+    }
+
+    /// What was asked and received since the start.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.0.counters.clone()
+    }
+
+    /// Who may read private content of a registry through this node; `None` where nothing was said, which means each
+    /// caller for itself.
+    #[must_use]
+    pub fn access(&self, registry: &str) -> Option<Access> {
+        self.set().registries.get(canonical(registry)).and_then(|registry| registry.access)
+    }
+
+    /// Whether a registry is in the configuration, by any of its names.
+    #[must_use]
+    pub fn is_configured(&self, registry: &str) -> bool {
+        self.set().registries.contains_key(canonical(registry))
+    }
+
+    fn set(&self) -> Arc<Set> {
+        self.0.set.read().expect("nobody panics while holding the set").clone()
+    }
+
+    /// The registry of a repository, and the repository's path there.
+    pub(crate) fn find(&self, repository: &Repository) -> Result<(Arc<Registry>, String), OriginError> {
+        let name = canonical(repository.registry());
+        let registry = self.set().registry(name, &self.0.counters).map_err(|kind| OriginError {
+            registry: name.to_owned(),
+            what: repository.path().to_owned(),
+            kind,
+        })?;
+        Ok((registry, path_at(name, repository)))
+    }
+}
+
+impl Set {
+    fn new(configs: Vec<RegistryConfig>, policy: Policy, counters: &Arc<Counters>) -> Result<Self, ConfigError> {
+        let mut registries = HashMap::new();
+        let mut names = HashSet::new();
+        for config in configs {
+            let name = config.canonical_name()?;
+            if !names.insert(name.clone()) {
+                return Err(ConfigError::Twice(name));
+            }
+            let registry = open(&name, &config, &policy, counters)?;
+            registries.insert(name, Arc::new(registry));
+        }
+        Ok(Self { policy, registries, strangers: Mutex::new(VecDeque::new()) })
+    }
+
+    fn registry(&self, name: &str, counters: &Arc<Counters>) -> Result<Arc<Registry>, ErrorKind> {
+        if let Some(registry) = self.registries.get(name) {
+            return Ok(registry.clone());
+        }
+        if !self.policy.allow_any_registry {
+            return Err(ErrorKind::RegistryNotConfigured);
+        }
+        let mut strangers = self.strangers.lock().expect("nobody panics while holding the strangers");
+        if let Some(known) = strangers.iter().find(|known| known.name == name) {
+            return Ok(known.clone());
+        }
+        let invalid = |why: String| ErrorKind::Invalid(why);
+        let registry = Registry::new(Parts {
+            name: name.to_owned(),
+            base: default_url(name).map_err(|error| invalid(error.to_string()))?,
+            guarded: true,
+            access: None,
+            credentials: None,
+            tls: tls::client(&[]).map_err(|error| invalid(error.to_string()))?,
+            extra: Vec::new(),
+            patience: self.policy.patience,
+            counters: counters.clone(),
+        })
+        .map_err(|error| invalid(crate::failure::chain(&error)))?;
+        let registry = Arc::new(registry);
+        if strangers.len() >= MOST_STRANGERS {
+            strangers.pop_front();
+        }
+        strangers.push_back(registry.clone());
+        Ok(registry)
+    }
+}
+
+fn open(
+    name: &str,
+    config: &RegistryConfig,
+    policy: &Policy,
+    counters: &Arc<Counters>,
+) -> Result<Registry, ConfigError> {
+    let base = config.base_url(name)?;
+    let file = match (&config.credentials, &policy.credentials) {
+        (Some(own), _) => Some(CredentialFile::open(name, own, true)?),
+        (None, Some(all)) => Some(CredentialFile::open(name, all, false)?),
+        (None, None) => None,
+    };
+    // A file that says nothing of this registry today may do so tomorrow; without `access` it is not looked at again.
+    let credentials = match (file, config.access) {
+        (Some(file), None) if file.current().is_some() => {
+            return Err(ConfigError::AccessMissing { registry: name.to_owned(), path: file.path().to_owned() });
+        }
+        (_, None) => None,
+        (file, Some(_)) => file,
+    };
+    let extra = match &config.ca_file {
+        Some(path) => tls::certificates(path).map_err(|why| ConfigError::CaFile {
+            registry: name.to_owned(),
+            path: path.clone(),
+            why,
+        })?,
+        None => Vec::new(),
+    };
+    let failed = |why: String| ConfigError::Client { registry: name.to_owned(), why };
+    let tls = tls::client(&extra).map_err(|error| failed(error.to_string()))?;
+    Registry::new(Parts {
+        name: name.to_owned(),
+        base,
+        guarded: false,
+        access: config.access,
+        credentials,
+        tls,
+        extra,
+        patience: policy.patience,
+        counters: counters.clone(),
+    })
+    .map_err(|error| failed(crate::failure::chain(&error)))
+}
+
+/// A repository's path at its registry. Docker Hub keeps names of one component under `library/`, which oci-client's
+/// reference knows.
+fn path_at(registry: &str, repository: &Repository) -> String {
+    let path = repository.path();
+    if registry != DOCKER_HUB {
+        return path.to_owned();
+    }
+    let named = OciReference::try_from(format!("{DOCKER_HUB}/{path}"));
+    named.map_or_else(|_| path.to_owned(), |reference| reference.repository().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_hub_keeps_its_own_under_library() {
+        let at = |registry: &str, path: &str| path_at(registry, &Repository::new(registry, path).unwrap());
+        assert_eq!(at("docker.io", "alpine"), "library/alpine");
+        assert_eq!(at("docker.io", "library/alpine"), "library/alpine");
+        assert_eq!(at("docker.io", "team/tool"), "team/tool");
+        assert_eq!(at("r.io", "alpine"), "alpine");
+    }
+
+    #[test]
+    fn a_registry_that_is_not_configured_is_refused() {
+        let origins = Origins::new(vec![RegistryConfig::named("ghcr.io")], Policy::default()).unwrap();
+        let error = origins.find(&Repository::new("quay.io", "a/b").unwrap()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RegistryNotConfigured);
+        assert!(error.to_string().contains("quay.io"), "{error}");
+        assert!(origins.find(&Repository::new("ghcr.io", "a/b").unwrap()).is_ok());
+    }
+
+    #[test]
+    fn strangers_are_bounded() {
+        let policy = Policy { allow_any_registry: true, ..Policy::default() };
+        let origins = Origins::new(Vec::new(), policy).unwrap();
+        for i in 0..MOST_STRANGERS + 5 {
+            origins.find(&Repository::new(&format!("r{i}.example"), "a").unwrap()).unwrap();
+        }
+        assert_eq!(origins.set().strangers.lock().unwrap().len(), MOST_STRANGERS);
+    }
+}

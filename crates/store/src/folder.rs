@@ -1,0 +1,184 @@
+//! Where everything lies in the store's folder. Names come from digests alone, never from what somebody sent.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use shoal_blob::{Algorithm, Digest};
+
+use crate::StoreError;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    dir: PathBuf,
+}
+
+/// The folder's lock, kept for as long as this is. It is let go by a call of its own: a process that was forked meanwhile has a
+/// copy of the file, and closing ours alone would leave it locked.
+#[derive(Debug)]
+pub(crate) struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // It ends with the last copy of the file in any case.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Which files of a blob were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) data: bool,
+    pub(crate) sidecar: bool,
+}
+
+impl Folder {
+    /// Makes the folder where it is missing, closes it to others, and locks it.
+    pub(crate) fn lock(dir: &Path) -> Result<(Self, FolderLock), StoreError> {
+        let failed = |operation, path: &Path, source| StoreError::Io { operation, path: path.to_owned(), source };
+        let this = Self { dir: dir.to_owned() };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| failed("make the folder", dir, e))?;
+        let closed = fs::set_permissions(dir, Permissions::from_mode(0o700));
+        closed.map_err(|e| failed("close to other users", dir, e))?;
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&path).map_err(|e| failed("open", &path, e))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(StoreError::Locked { dir: dir.to_owned() }),
+            Err(error) => return Err(failed("lock", &path, error.into())),
+        }
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let path = this.blobs_of(algorithm);
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| failed("make", &path, e))?;
+        }
+        Ok((this, FolderLock(lock)))
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    fn blobs_of(&self, algorithm: Algorithm) -> PathBuf {
+        self.dir.join("blobs").join(algorithm.name())
+    }
+
+    /// The folder of a blob's files.
+    pub(crate) fn shelf(&self, digest: &Digest) -> PathBuf {
+        self.blobs_of(digest.algorithm()).join(&digest.hex()[..2])
+    }
+
+    pub(crate) fn data(&self, digest: &Digest) -> PathBuf {
+        self.shelf(digest).join(digest.hex())
+    }
+
+    pub(crate) fn sidecar(&self, digest: &Digest) -> PathBuf {
+        self.shelf(digest).join(format!("{}.chain", digest.hex()))
+    }
+
+    /// Makes the folder of a blob's files, durably.
+    pub(crate) fn make_shelf(&self, digest: &Digest) -> io::Result<PathBuf> {
+        let shelf = self.shelf(digest);
+        match DirBuilder::new().mode(0o700).create(&shelf) {
+            Ok(()) => File::open(self.blobs_of(digest.algorithm()))?.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(shelf)
+    }
+
+    /// All blobs of which there is a file. Files that belong to no blob are removed.
+    pub(crate) fn find(&self) -> io::Result<BTreeMap<Digest, Found>> {
+        let mut all = BTreeMap::<Digest, Found>::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            for shelf in fs::read_dir(self.blobs_of(algorithm))? {
+                let shelf = shelf?;
+                if !shelf.file_type()?.is_dir() {
+                    fs::remove_file(shelf.path())?;
+                    continue;
+                }
+                for entry in fs::read_dir(shelf.path())? {
+                    let entry = entry?;
+                    let name = entry.file_name();
+                    let (hex, sidecar) = split(&name);
+                    let digest = format!("{}:{hex}", algorithm.name()).parse::<Digest>();
+                    match digest.ok().filter(|_| hex.get(..2).is_some_and(|two| *two == *shelf.file_name())) {
+                        Some(digest) => {
+                            let found = all.entry(digest).or_default();
+                            *(if sidecar { &mut found.sidecar } else { &mut found.data }) = true;
+                        }
+                        None if entry.file_type()?.is_dir() => {}
+                        None => fs::remove_file(entry.path())?,
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether the store was closed in order. Until [`Folder::mark_clean`] it counts as not.
+    pub(crate) fn take_clean_mark(&self) -> io::Result<bool> {
+        match fs::remove_file(self.dir.join("clean")) {
+            Ok(()) => File::open(&self.dir)?.sync_all().map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that everything was synced and nothing follows.
+    pub(crate) fn mark_clean(&self) -> io::Result<()> {
+        File::create(self.dir.join("clean"))?.sync_all()?;
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+fn split(name: &OsStr) -> (&str, bool) {
+    let name = name.to_str().unwrap_or_default();
+    name.strip_suffix(".chain").map_or((name, false), |hex| (hex, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_blobs_and_clears_the_rest_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, _lock) = Folder::lock(&dir.path().join("store")).unwrap();
+        let digest = Digest::Sha256([0xab; 32]);
+        let shelf = folder.make_shelf(&digest).unwrap();
+        fs::write(folder.data(&digest), "x").unwrap();
+        fs::write(folder.sidecar(&digest), "x").unwrap();
+        let stray = [shelf.join("stray"), shelf.join("ab.chain.new"), shelf.join("cd".repeat(32))];
+        for path in &stray {
+            fs::write(path, "x").unwrap();
+        }
+        let found = folder.find().unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [(digest, Found { data: true, sidecar: true })]);
+        assert!(stray.iter().all(|path| !path.exists()));
+        assert_eq!(fs::metadata(folder.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_second_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Folder::lock(dir.path()).unwrap();
+        assert!(matches!(Folder::lock(dir.path()), Err(StoreError::Locked { .. })));
+        drop(first);
+        Folder::lock(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,288 @@
+//! What a coordinator knows of one digest: its swarm, its holders, its lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shoal_blob::{Digest, Layout};
+use shoal_proto::{
+    Epoch, NodeId, SignedGrant, Visibility,
+    coordination::{Holding, Join, Neighbour, Probe, ToMember},
+};
+
+use super::{
+    Note, Settings, Why, graph,
+    holders::Holders,
+    seats::{Contact, Seats},
+    stage::{Desk, Stage},
+    view::Rank,
+};
+use crate::Time;
+use std::{sync::Arc, time::Duration};
+
+/// How often what is old is forgotten: where there are members, and where there are only holders.
+const SWEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// How many nodes are asked before a first lease.
+const MOST_RANKED: usize = 64;
+
+/// One digest at its coordinator, or at a node that was it or may become it.
+///
+/// Invariant: while `rank.closer` names a node, this one begins nothing; it only sees a lease of its own to its end.
+/// `highest` is the highest grant seen; with `foreign`, it is one that others may live by and that was not taken over.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) digest: Digest,
+    pub(super) seats: Seats,
+    pub(super) holders: Holders,
+    /// The blob's length and visibility, once found.
+    pub(super) found: Option<Probe>,
+    /// Whether a node asked the origin for them: what holders say tells no visibility.
+    pub(super) found_at_origin: bool,
+    pub(super) highest: Option<SignedGrant>,
+    pub(super) foreign: bool,
+    /// The last lower epoch whose coordinator was told of the highest.
+    pub(super) corrected: Option<Epoch>,
+    pub(super) stage: Stage,
+    /// The version of the view in which the others were asked.
+    pub(super) asked: Option<u64>,
+    /// The member that last found the blob at its origin.
+    pub(super) able: Option<NodeId>,
+    /// Nodes that could not read the origin, and when.
+    pub(super) refused: BTreeMap<NodeId, Time>,
+    /// Those of them since the last success or rest.
+    pub(super) chain: BTreeSet<NodeId>,
+    pub(super) last_refusal: Option<shoal_proto::coordination::Refusal>,
+    /// Epochs that ended in wrong bytes.
+    pub(super) wrong: u32,
+    /// Rests in a row, and when the last one ended.
+    pub(super) rests: (u32, Time),
+    pub(super) rank: Rank,
+    dirty: BTreeSet<NodeId>,
+    notice: Option<Time>,
+    sweep: Time,
+}
+
+impl Case {
+    pub(super) fn new(digest: Digest, desk: &Desk<'_>) -> Self {
+        let highest = desk.remembered.get(&digest).cloned();
+        let found = highest.as_ref().map(|grant| found_by(grant));
+        Self {
+            digest,
+            seats: Seats::default(),
+            holders: Holders::default(),
+            found,
+            found_at_origin: found.is_some(),
+            foreign: highest.is_some(),
+            highest,
+            corrected: None,
+            stage: Stage::Idle,
+            asked: None,
+            able: None,
+            refused: BTreeMap::new(),
+            chain: BTreeSet::new(),
+            last_refusal: None,
+            wrong: 0,
+            rests: (0, desk.now),
+            rank: Rank::default(),
+            dirty: BTreeSet::new(),
+            notice: None,
+            sweep: desk.within(SWEEP[1]),
+        }
+    }
+
+    /// When something must be done without being told, and why.
+    pub(super) fn wake(&self, settings: &Settings) -> (Time, Why) {
+        let notice = self.notice.map(|at| (at, Why::Notice));
+        let stage = self.stage.wake(settings);
+        [notice, stage].into_iter().flatten().fold((self.sweep, Why::Sweep), |a, b| if b.0 <= a.0 { b } else { a })
+    }
+
+    /// Whether nothing here is worth keeping.
+    pub(super) fn is_empty(&self, desk: &Desk<'_>) -> bool {
+        let calm = self.rests.0 == 0 || desk.now.since(self.rests.1) > desk.settings.longest_rest;
+        self.seats.is_empty() && self.holders.is_empty() && matches!(self.stage, Stage::Idle | Stage::Served) && calm
+    }
+
+    /// Whether it may be dropped for want of room.
+    pub(super) fn is_idle(&self) -> bool {
+        self.seats.is_empty() && matches!(self.stage, Stage::Idle | Stage::Served)
+    }
+
+    /// Whether this node coordinates the digest now. Members are sent on to whoever is closer; a lease of this node is
+    /// renewed until the closer one has taken it over, which learns of it from the members.
+    pub(super) fn is_mine(&mut self, desk: &mut Desk<'_>) -> bool {
+        desk.view.rank(&self.digest, MOST_RANKED, &mut self.rank);
+        let Some(closer) = self.rank.closer else { return true };
+        if !self.seats.is_empty() {
+            desk.note(Note::HandedOver { digest: self.digest, to: closer });
+            for (node, _) in std::mem::take(&mut self.seats).iter() {
+                desk.tell(node, ToMember::NotMine { digest: self.digest, closer });
+            }
+            self.dirty.clear();
+        }
+        if self.stage.grant().is_none() {
+            self.stage = Stage::Idle;
+        }
+        false
+    }
+
+    pub(super) fn joined(&mut self, desk: &mut Desk<'_>, from: NodeId, mut join: Join) {
+        if let Some(grant) = join.highest.take() {
+            self.learnt(desk, from, &grant);
+        }
+        if !self.is_mine(desk) {
+            if let Some(closer) = self.rank.closer {
+                desk.tell(from, ToMember::NotMine { digest: self.digest, closer });
+            }
+            return;
+        }
+        if let Stage::Resting { refusal, .. } = self.stage
+            && join.wants
+        {
+            desk.tell(from, ToMember::Failed { digest: self.digest, refusal });
+            return;
+        }
+        if self.seats.get(&from).is_none() && self.seats.len() >= desk.settings.most_members {
+            desk.note(Note::Full { digest: self.digest, limit: "members of a swarm" });
+            return;
+        }
+        self.sweep = self.sweep.min(desk.within(SWEEP[0]));
+        let fits = self.found.is_none_or(|found| join.held.size() == pieces(&found));
+        let complete = fits && join.held.size() > 0 && join.held.is_full();
+        if self.seats.join(desk.now, from, join, complete) {
+            let changed = graph::link(&mut self.seats, from, desk.settings, desk.rng);
+            self.mark(desk, changed);
+        }
+        self.dirty.remove(&from);
+        self.welcome(desk, from);
+        self.seen(desk, from);
+        self.advance(desk);
+    }
+
+    pub(super) fn left(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        if let Some(seat) = self.seats.take(&node) {
+            let changed = graph::unlink(&mut self.seats, node, &seat.links, desk.settings, desk.rng);
+            self.dirty.remove(&node);
+            self.mark(desk, changed);
+        }
+        self.missed(desk, node);
+        if !self.seats.any_wants() && matches!(self.stage, Stage::Served) {
+            self.stage = Stage::Idle;
+        }
+    }
+
+    pub(super) fn announced(&mut self, desk: &mut Desk<'_>, node: NodeId, contact: &Arc<Contact>, holding: Holding) {
+        let other_length = self.found.is_some_and(|found| found.length != holding.length);
+        if other_length || Layout::new(holding.length).is_err() {
+            return;
+        }
+        self.holders.announced(desk.now, node, contact, holding.length, desk.settings.most_holders);
+        if !matches!(self.stage, Stage::Securing { .. } | Stage::Leased(_) | Stage::Served | Stage::Resting { .. })
+            && self.seats.any_wants()
+            && self.is_mine(desk)
+        {
+            self.serve(desk);
+        }
+    }
+
+    /// No lease is needed: some node has everything. Those who want it are told where.
+    pub(super) fn serve(&mut self, desk: &mut Desk<'_>) {
+        if self.found.is_none() {
+            // A holder knows how long the blob is but not whether its origin wants a credential; until some member asks,
+            // it counts as private, so that nothing leaks.
+            let length = self.holders.iter().map(|holder| holder.length).next();
+            let seats = || self.seats.iter().filter(|(_, seat)| seat.complete).find_map(|(_, seat)| seat.length);
+            self.found = length.or_else(seats).map(|length| Probe { length, visibility: Visibility::Private });
+        }
+        if let Some(found) = self.found {
+            self.holders.retain(|holder| holder.length == found.length);
+        }
+        self.stage = Stage::Served;
+        let wanting = self.seats.iter().filter(|(_, seat)| seat.wants).map(|(node, _)| node).collect();
+        self.mark(desk, wanting);
+    }
+
+    /// These members will be told of their neighbours soon.
+    pub(super) fn mark(&mut self, desk: &Desk<'_>, nodes: BTreeSet<NodeId>) {
+        self.dirty.extend(nodes);
+        if !self.dirty.is_empty() && self.notice.is_none() {
+            self.notice = Some(desk.within(desk.settings.notice_delay));
+        }
+    }
+
+    /// Tells every member what it should know, at once.
+    pub(super) fn tell_all(&mut self, desk: &mut Desk<'_>) {
+        self.dirty.clear();
+        for node in self.seats.nodes() {
+            self.welcome(desk, node);
+        }
+    }
+
+    /// Tells a member what it should know.
+    fn welcome(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        let Some(seat) = self.seats.get(&node) else { return };
+        let (wants, links) = (seat.wants, seat.links.clone());
+        if wants {
+            let want = desk.settings.most_neighbours.saturating_sub(links.len());
+            let Self { seats, holders, .. } = self;
+            seats.with_sources(&node, |sources| {
+                holders.choose(sources, want, desk.rng, |holder| *holder == node || links.contains(holder));
+            });
+        }
+        let Some(seat) = self.seats.get(&node) else { return };
+        let linked = links.iter().filter_map(|other| Some((*other, self.seats.get(other)?)));
+        let linked = linked.filter(|(_, other)| wants || other.wants).map(|(other, seat)| (other, &seat.contact));
+        let holders = seat.sources.iter().filter(|_| wants);
+        let holders = holders.filter_map(|other| Some((*other, &self.holders.get(other)?.contact)));
+        let neighbours = linked
+            .chain(holders)
+            .map(|(node, contact)| Neighbour { node, addresses: contact.addresses.clone(), zone: contact.zone.clone() })
+            .collect();
+        let grant = match &self.stage {
+            Stage::Leased(lease) => Some(lease.grant.clone()),
+            _ => None,
+        };
+        desk.tell(node, ToMember::Joined { digest: self.digest, found: self.found, neighbours, grant });
+    }
+
+    /// A node is gone: it is neither a member nor a holder until it speaks again.
+    pub(super) fn lost(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        self.holders.remove(&node);
+        self.left(desk, node);
+    }
+
+    /// Does what has become due.
+    pub(super) fn tick(&mut self, desk: &mut Desk<'_>) {
+        if self.sweep <= desk.now {
+            self.forget(desk);
+            self.sweep = desk.within(SWEEP[usize::from(self.seats.is_empty())]);
+        }
+        if self.notice.is_some_and(|at| at <= desk.now) {
+            self.notice = None;
+            for node in std::mem::take(&mut self.dirty) {
+                self.welcome(desk, node);
+            }
+        }
+        self.due(desk);
+        self.advance(desk);
+    }
+
+    fn forget(&mut self, desk: &mut Desk<'_>) {
+        let settings = desk.settings;
+        self.holders.expire(desk.now - settings.holder_lifetime);
+        self.refused.retain(|_, at| desk.now.since(*at) < settings.refused_for);
+        let silent = |at: Time| desk.now.since(at) > settings.seat_lifetime;
+        let gone: Vec<_> = self.seats.iter().filter(|(_, s)| silent(s.heard)).map(|(node, _)| node).collect();
+        for node in gone {
+            self.left(desk, node);
+        }
+    }
+}
+
+/// What a grant says of its blob.
+pub(super) fn found_by(grant: &SignedGrant) -> Probe {
+    Probe { length: grant.grant().length, visibility: grant.grant().visibility }
+}
+
+/// How many pieces a blob of that length has.
+pub(super) fn pieces(found: &Probe) -> u32 {
+    Layout::new(found.length).map_or(1, |layout| layout.count())
+}

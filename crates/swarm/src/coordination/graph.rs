@@ -1,0 +1,170 @@
+//! Who trades with whom: a random graph in which nearly all members have the same number of links.
+//!
+//! A newcomer takes links where others have some to spare, its own zone first, two at least outside it. Where nobody has,
+//! it steps into existing ones: a-b becomes a-newcomer-b, which keeps everybody's number and cuts nobody off.
+
+use std::collections::BTreeSet;
+
+use rand::{Rng, RngExt};
+use shoal_proto::NodeId;
+
+use super::{seats::Seats, settings::Settings};
+
+/// How many members in a row are looked at for one link before the search is given up.
+const LOOK: usize = 32;
+
+/// Gives a member its links. Returns the others whose links have changed.
+pub(super) fn link(seats: &mut Seats, node: NodeId, settings: &Settings, rng: &mut impl Rng) -> BTreeSet<NodeId> {
+    let mut weaver = Weaver { seats, settings, rng, changed: BTreeSet::new() };
+    weaver.link(node);
+    weaver.changed.remove(&node);
+    weaver.changed
+}
+
+/// Cuts a member off, with its seat already taken, and mends what it leaves. Returns the others whose links have changed.
+pub(super) fn unlink(
+    seats: &mut Seats,
+    node: NodeId,
+    links: &BTreeSet<NodeId>,
+    settings: &Settings,
+    rng: &mut impl Rng,
+) -> BTreeSet<NodeId> {
+    let mut weaver = Weaver { seats, settings, rng, changed: links.clone() };
+    for other in links {
+        if let Some(theirs) = weaver.seats.links_mut(other) {
+            theirs.remove(&node);
+        }
+    }
+    for &other in links {
+        if weaver.degree(other) < settings.links * 3 / 4 {
+            weaver.link(other);
+        }
+    }
+    weaver.changed
+}
+
+struct Weaver<'a, R> {
+    seats: &'a mut Seats,
+    settings: &'a Settings,
+    rng: &'a mut R,
+    changed: BTreeSet<NodeId>,
+}
+
+impl<R: Rng> Weaver<'_, R> {
+    fn degree(&self, node: NodeId) -> usize {
+        self.seats.get(&node).map_or(0, |seat| seat.links.len())
+    }
+
+    fn zone(&self, node: NodeId) -> &str {
+        self.seats.get(&node).map_or("", |seat| &seat.contact.zone)
+    }
+
+    fn linked(&self, one: NodeId, other: NodeId) -> bool {
+        self.seats.get(&one).is_some_and(|seat| seat.links.contains(&other))
+    }
+
+    fn abroad(&self, node: NodeId) -> usize {
+        let Some(seat) = self.seats.get(&node) else { return 0 };
+        seat.links.iter().filter(|other| self.zone(**other) != seat.contact.zone).count()
+    }
+
+    fn join(&mut self, one: NodeId, other: NodeId) {
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some(links) = self.seats.links_mut(&from) {
+                links.insert(to);
+            }
+            self.changed.insert(from);
+        }
+    }
+
+    fn cut(&mut self, one: NodeId, other: NodeId) {
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some(links) = self.seats.links_mut(&from) {
+                links.remove(&to);
+            }
+            self.changed.insert(from);
+        }
+    }
+
+    fn link(&mut self, node: NodeId) {
+        let zone = self.zone(node).to_owned();
+        let want = self.settings.links.min(self.seats.len().saturating_sub(1));
+        while self.seats.zones().len() > 1 && self.abroad(node) < self.settings.links_abroad {
+            let Some(other) = self.spare_abroad(node, &zone) else { break };
+            self.join(node, other);
+        }
+        for anywhere in [false, true] {
+            while self.degree(node) < want {
+                let Some(other) = self.spare(node, (!anywhere).then_some(&zone)) else { break };
+                self.join(node, other);
+            }
+        }
+        // Nobody has a link to spare: step into those of others.
+        for _ in 0..4 * want {
+            if self.degree(node) + 1 >= want {
+                break;
+            }
+            self.splice(node, &zone);
+        }
+    }
+
+    fn random_name(&mut self) -> NodeId {
+        NodeId::from_bytes(self.rng.random())
+    }
+
+    /// A random member with a link to spare, in one zone or anywhere.
+    fn spare(&mut self, node: NodeId, zone: Option<&String>) -> Option<NodeId> {
+        let from = self.random_name();
+        let fits = |other: &NodeId| {
+            *other != node && self.degree(*other) < self.settings.most_links && !self.linked(node, *other)
+        };
+        match zone {
+            None => self.seats.cyclic_from(from).take(LOOK).find(fits),
+            Some(zone) => {
+                let members = self.seats.zones().get(zone)?;
+                members.range(from..).chain(members.range(..from)).take(LOOK).copied().find(fits)
+            }
+        }
+    }
+
+    fn spare_abroad(&mut self, node: NodeId, home: &str) -> Option<NodeId> {
+        let count = self.seats.zones().len();
+        let start = self.rng.random_range(0..count);
+        let zones: Vec<String> = self
+            .seats
+            .zones()
+            .keys()
+            .cycle()
+            .skip(start)
+            .take(count.min(LOOK))
+            .filter(|z| *z != home)
+            .cloned()
+            .collect();
+        zones.iter().find_map(|zone| self.spare(node, Some(zone))).or_else(|| {
+            // Every link abroad is taken: one more there is better than a zone that is cut off.
+            let from = self.random_name();
+            let members = self.seats.zones().get(zones.first()?)?;
+            members.range(from..).chain(members.range(..from)).copied().find(|other| !self.linked(node, *other))
+        })
+    }
+
+    /// Puts the member between two that are linked, at home where possible.
+    fn splice(&mut self, node: NodeId, home: &String) {
+        let from = self.random_name();
+        let at_home = self.seats.zones().get(home).and_then(|members| {
+            members.range(from..).chain(members.range(..from)).find(|other| **other != node).copied()
+        });
+        let Some(one) = at_home.or_else(|| self.seats.cyclic_from(from).find(|other| *other != node)) else { return };
+        let from = self.random_name();
+        let Some(seat) = self.seats.get(&one) else { return };
+        let Some(&other) = seat.links.range(from..).chain(seat.links.range(..from)).next() else { return };
+        let taken = other == node || self.linked(node, one) || self.linked(node, other);
+        let crosses = self.zone(one) != self.zone(other);
+        let needed = crosses && [one, other].iter().any(|end| self.abroad(*end) <= self.settings.links_abroad);
+        if !taken && !needed {
+            self.cut(one, other);
+            self.join(one, node);
+            self.join(node, other);
+        }
+    }
+}

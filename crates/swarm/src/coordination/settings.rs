@@ -1,0 +1,109 @@
+//! The times and limits of coordination. The nodes of one cluster should agree on the lease's numbers.
+
+use std::time::Duration;
+
+/// How coordinators and members behave. The defaults are the cluster's contract; tests and models may shorten them.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a grant lasts: the seed counts from sending its request.
+    pub lease: Duration,
+    /// The seed stops so long before its lease ends, and the coordinator waits so long beyond it.
+    pub margin: Duration,
+    /// How often the seed renews.
+    pub renew_every: Duration,
+    /// How often a member joins again and looks its coordinator up again.
+    pub join_every: Duration,
+    /// A member that has not joined again for so long is forgotten.
+    pub seat_lifetime: Duration,
+    /// A holder that has not announced again for so long is forgotten.
+    pub holder_lifetime: Duration,
+    /// In so long after its start a coordinator asks the others before a first lease.
+    pub young: Duration,
+    /// The same in so long after the set of live nodes changed.
+    pub restless: Duration,
+    /// It goes on asking until that set has not changed for so long, so that nodes that start together meet.
+    pub settle: Duration,
+    /// How long it waits for nodes that do not answer.
+    pub ask_patience: Duration,
+    /// How long a member may take to ask its origin.
+    pub probe_patience: Duration,
+    /// How long members may take to say what they have.
+    pub survey_patience: Duration,
+    /// How long the standbys may take to store a grant.
+    pub keep_patience: Duration,
+    /// A Granted that no Renew confirmed is said again after so long.
+    pub resend: Duration,
+    /// Changes of neighbours are gathered for so long.
+    pub notice_delay: Duration,
+    /// A node that could not read the origin is the last choice for so long.
+    pub refused_for: Duration,
+    /// After so many different nodes were refused, every reader gets an error.
+    pub most_refusals: usize,
+    /// How long a digest rests then; doubled each time.
+    pub first_rest: Duration,
+    /// How long it rests at most.
+    pub longest_rest: Duration,
+    /// A member gives its coordinator up after so long without an answer.
+    pub silence: Duration,
+    /// A seed does so after so long, for its lease is running.
+    pub seed_silence: Duration,
+    /// How long a coordinator that was given up is passed over.
+    pub shun: Duration,
+    /// Neighbours a member is linked with when it joins.
+    pub links: usize,
+    /// Links that a member may come to have.
+    pub most_links: usize,
+    /// Neighbours told to a member, complete holders among them.
+    pub most_neighbours: usize,
+    /// Neighbours outside its own zone, where there are others.
+    pub links_abroad: usize,
+    /// Members of one swarm.
+    pub most_members: usize,
+    /// Complete holders remembered for one digest.
+    pub most_holders: usize,
+    /// Holders remembered for all digests together.
+    pub most_holdings: usize,
+    /// Digests; those without members are forgotten first.
+    pub most_digests: usize,
+    /// Grants remembered for digests that others coordinate.
+    pub most_grants: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        Self {
+            lease: s(3),
+            margin: ms(500),
+            renew_every: s(1),
+            join_every: s(2),
+            seat_lifetime: s(7),
+            holder_lifetime: s(15 * 60),
+            young: s(60),
+            restless: s(5),
+            settle: ms(500),
+            ask_patience: s(4),
+            probe_patience: s(10),
+            survey_patience: ms(500),
+            keep_patience: ms(200),
+            resend: ms(500),
+            notice_delay: ms(100),
+            refused_for: s(30),
+            most_refusals: 3,
+            first_rest: s(2),
+            longest_rest: s(60),
+            silence: s(3),
+            seed_silence: ms(600),
+            shun: s(5),
+            links: 16,
+            most_links: 20,
+            most_neighbours: 24,
+            links_abroad: 2,
+            most_members: 16_384,
+            most_holders: 64,
+            most_holdings: 1 << 18,
+            most_digests: 1 << 16,
+            most_grants: 1 << 14,
+        }
+    }
+}

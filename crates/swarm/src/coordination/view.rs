@@ -1,0 +1,186 @@
+//! Which nodes are live, as far as this one knows, and which of them are the closest to a digest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use shoal_blob::Digest;
+use shoal_proto::NodeId;
+
+use crate::Time;
+
+/// A node counts as live for so long after a message came from it, even if discovery has not said so yet, and as gone
+/// for so long after a send to it failed, even if discovery has not noticed yet.
+const HEARSAY: Duration = Duration::from_secs(5);
+/// How many nodes may be known only so.
+const MOST_HEARSAY: usize = 1024;
+
+/// The live nodes other than this one.
+///
+/// Invariant: `version` grows whenever the set does or may change.
+#[derive(Debug)]
+pub(super) struct View {
+    me: NodeId,
+    told: BTreeSet<NodeId>,
+    heard: BTreeMap<NodeId, Time>,
+    gone: BTreeMap<NodeId, Time>,
+    version: u64,
+    changed: Time,
+}
+
+/// The closest live nodes to one digest, as of one version of the view.
+#[derive(Debug, Default)]
+pub(super) struct Rank {
+    version: Option<u64>,
+    /// The closest others, the nearest first.
+    pub(super) others: Vec<NodeId>,
+    /// The nearest of them, where it is nearer than this node: it should coordinate.
+    pub(super) closer: Option<NodeId>,
+}
+
+impl View {
+    pub(super) fn new(me: NodeId, now: Time) -> Self {
+        let (told, heard, gone) = Default::default();
+        Self { me, told, heard, gone, version: 0, changed: now }
+    }
+
+    /// When the set last changed.
+    pub(super) const fn changed(&self) -> Time {
+        self.changed
+    }
+
+    pub(super) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn change(&mut self, now: Time) {
+        self.version += 1;
+        self.changed = now;
+    }
+
+    /// Takes what discovery says now; returns the nodes that are live no longer.
+    pub(super) fn replace(&mut self, now: Time, live: Vec<NodeId>) -> Vec<NodeId> {
+        let mut told: BTreeSet<NodeId> = live.into_iter().collect();
+        told.remove(&self.me);
+        let lost: Vec<NodeId> = self.told.difference(&told).copied().collect();
+        // Who is new to discovery is back, whatever a failed send said before.
+        let back: Vec<NodeId> = told.difference(&self.told).copied().collect();
+        for node in &back {
+            self.gone.remove(node);
+        }
+        for &node in &lost {
+            self.mark_gone(now, node);
+        }
+        if !lost.is_empty() || !back.is_empty() {
+            self.told = told;
+            self.change(now);
+        }
+        lost
+    }
+
+    /// A message came from this node. One that has just gone is not taken back for a message that was under way.
+    pub(super) fn heard_from(&mut self, now: Time, node: NodeId) {
+        if node == self.me || self.told.contains(&node) || self.gone.contains_key(&node) {
+            return;
+        }
+        let known = self.heard.contains_key(&node);
+        if known || self.heard.len() < MOST_HEARSAY {
+            self.heard.insert(node, now);
+        }
+        if !known {
+            self.change(now);
+        }
+    }
+
+    /// A send to this node failed.
+    pub(super) fn lost(&mut self, now: Time, node: NodeId) {
+        if self.is_live(&node) {
+            self.mark_gone(now, node);
+            self.change(now);
+        }
+    }
+
+    fn mark_gone(&mut self, now: Time, node: NodeId) {
+        self.heard.remove(&node);
+        if self.gone.len() < MOST_HEARSAY {
+            self.gone.insert(node, now);
+        }
+    }
+
+    /// Forgets hearsay that is too old.
+    pub(super) fn sweep(&mut self, now: Time) {
+        let before = self.heard.len() + self.gone.len();
+        self.heard.retain(|_, at| now.since(*at) < HEARSAY);
+        self.gone.retain(|_, at| now.since(*at) < HEARSAY);
+        if self.heard.len() + self.gone.len() != before {
+            self.change(now);
+        }
+    }
+
+    /// Whether there is hearsay to forget, and when to look again.
+    pub(super) fn wake(&self) -> Option<Time> {
+        self.heard.values().chain(self.gone.values()).min().map(|at| *at + HEARSAY)
+    }
+
+    fn is_live(&self, node: &NodeId) -> bool {
+        (self.told.contains(node) || self.heard.contains_key(node)) && !self.gone.contains_key(node)
+    }
+
+    fn live(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let others = self.heard.keys().filter(|node| !self.told.contains(node));
+        self.told.iter().chain(others).filter(|node| !self.gone.contains_key(node)).copied()
+    }
+
+    /// The live node nearest to a digest, where it is nearer than `than`.
+    pub(super) fn closer(&self, digest: &Digest, than: NodeId) -> Option<NodeId> {
+        let nearest = self.live().filter(|node| *node != than).min_by_key(|node| node.distance(digest))?;
+        (nearest.distance(digest) < than.distance(digest)).then_some(nearest)
+    }
+
+    /// Ranks the `most` closest anew if anything has changed since; returns whether it has.
+    pub(super) fn rank(&self, digest: &Digest, most: usize, rank: &mut Rank) -> bool {
+        if rank.version == Some(self.version) {
+            return false;
+        }
+        let mut ranked: Vec<_> = self.live().map(|node| (node.distance(digest), node)).collect();
+        ranked.sort_unstable();
+        ranked.truncate(most);
+        let mine = self.me.distance(digest);
+        rank.closer = ranked.first().filter(|(distance, _)| *distance < mine).map(|(_, node)| *node);
+        rank.others = ranked.into_iter().map(|(_, node)| node).collect();
+        rank.version = Some(self.version);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn a_node_that_speaks_is_live_and_one_that_is_gone_stays_gone_for_a_while() {
+        let digest = Digest::Sha256([9; 32]);
+        let mut view = View::new(node(0), Time::ZERO);
+        let mut rank = Rank::default();
+        view.heard_from(Time::ZERO, node(1));
+        view.replace(Time::ZERO, vec![node(0), node(2)]);
+        assert!(view.rank(&digest, 64, &mut rank));
+        assert_eq!(rank.others.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([node(1), node(2)]));
+        assert!(!view.rank(&digest, 64, &mut rank), "nothing changed");
+
+        view.lost(Time::ZERO, node(2));
+        view.heard_from(Time::ZERO, node(2));
+        view.rank(&digest, 64, &mut rank);
+        assert_eq!(rank.others, vec![node(1)]);
+
+        let later = Time::ZERO + HEARSAY;
+        view.sweep(later);
+        view.rank(&digest, 64, &mut rank);
+        assert_eq!(rank.others, vec![node(2)], "discovery still lists it; the first was only heard of");
+    }
+}

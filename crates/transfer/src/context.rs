@@ -1,0 +1,32 @@
+//! What every connection of an endpoint shares.
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{TransferConfig, counters::Counters};
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: TransferConfig,
+    pub(crate) counters: Counters,
+    /// Cancelled when the endpoint begins to close: nothing new is begun.
+    pub(crate) closing: CancellationToken,
+    /// The uploads under way.
+    pub(crate) uploads: TaskTracker,
+    /// The writers of control streams.
+    pub(crate) writers: TaskTracker,
+    /// Everything else that runs.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Context {
+    pub(crate) fn new(config: TransferConfig) -> Self {
+        Self {
+            config,
+            counters: Counters::default(),
+            closing: CancellationToken::new(),
+            uploads: TaskTracker::new(),
+            writers: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A connected peer.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quinn::{Connection, SendStream};
+use shoal_proto::{NodeId, codec::CodecError, trade::Envelope};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Disconnect, Frame, close, context::Context, counters::add};
+
+/// How many frames may wait for one peer, whatever their size.
+const QUEUED_FRAMES: usize = 8192;
+/// How much goes into one write, in bytes, when messages are short.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// A connection to a member: cheap to clone, good for one connection only. After a `Disconnected` everything on it fails, so
+/// that nothing meant for a peer's last life reaches its next.
+#[derive(Clone)]
+pub struct Peer(pub(crate) Arc<Link>);
+
+pub(crate) struct Link {
+    pub(crate) node: NodeId,
+    pub(crate) life: u64,
+    pub(crate) addr: SocketAddr,
+    pub(crate) connection: Connection,
+    pub(crate) context: Arc<Context>,
+    outbound: mpsc::Sender<Bytes>,
+    queued: AtomicUsize,
+    /// Why this side closed the connection, where it did: the first reason stays.
+    why: OnceLock<Disconnect>,
+    /// Told to write what is queued, finish the stream and end.
+    pub(crate) drain: CancellationToken,
+    /// Told when the last event of this connection is out.
+    pub(crate) retired: CancellationToken,
+}
+
+/// Why a control message was not queued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The peer is connected no longer, or the endpoint is being closed.
+    #[error("node {0} is not connected any more")]
+    Gone(NodeId),
+    /// More would wait for the peer than may: it is being disconnected.
+    #[error("node {0} is too slow in taking control messages and is being disconnected")]
+    TooSlow(NodeId),
+    /// The message is longer than a frame may be.
+    #[error("the message has no frame: {0}")]
+    Unsendable(#[from] CodecError),
+}
+
+impl Peer {
+    /// A peer on an admitted connection, and the queue of what is sent to it.
+    pub(crate) fn new(
+        connection: Connection,
+        node: NodeId,
+        life: u64,
+        context: Arc<Context>,
+    ) -> (Self, mpsc::Receiver<Bytes>) {
+        let (outbound, queue) = mpsc::channel(QUEUED_FRAMES);
+        let remote = connection.remote_address();
+        let link = Link {
+            node,
+            life,
+            addr: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+            connection,
+            context,
+            outbound,
+            queued: AtomicUsize::new(0),
+            why: OnceLock::new(),
+            drain: CancellationToken::new(),
+            retired: CancellationToken::new(),
+        };
+        (Self(Arc::new(link)), queue)
+    }
+
+    /// Which node it is: its certificate and its proof said so.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// Where it was when it connected.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.0.addr
+    }
+
+    /// The smoothed round-trip time of the connection.
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.0.connection.rtt()
+    }
+
+    /// Whether the connection still stands, as far as is known.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.connection.close_reason().is_none()
+    }
+
+    /// Queues a message; never waits. Messages arrive in the order in which they were queued.
+    ///
+    /// # Errors
+    /// [`SendError`]. When more bytes wait for the peer than
+    /// [`TransferConfig::control_queue`](crate::TransferConfig::control_queue) allows, it is disconnected: what it has
+    /// missed cannot be made up for.
+    pub fn send(&self, envelope: &Envelope) -> Result<(), SendError> {
+        self.send_frame(Frame::new(envelope)?)
+    }
+
+    /// Queues a message that was encoded before: how one message goes to many peers.
+    ///
+    /// # Errors
+    /// As [`Peer::send`].
+    pub fn send_frame(&self, frame: Frame) -> Result<(), SendError> {
+        let link = &*self.0;
+        if !self.is_connected() {
+            return Err(SendError::Gone(link.node));
+        }
+        let size = frame.len();
+        let queued = link.queued.fetch_add(size, Relaxed) + size;
+        let sent = if queued > link.context.config.control_queue {
+            Err(SendError::TooSlow(link.node))
+        } else {
+            link.outbound.try_send(frame.0).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => SendError::TooSlow(link.node),
+                mpsc::error::TrySendError::Closed(_) => SendError::Gone(link.node),
+            })
+        };
+        if let Err(error) = &sent {
+            link.queued.fetch_sub(size, Relaxed);
+            if matches!(error, SendError::TooSlow(_)) {
+                self.close_for(Disconnect::TooSlow);
+            }
+        }
+        sent
+    }
+
+    /// Closes the connection at once; what was not sent yet is lost. A `Disconnected` follows on both sides.
+    pub fn close(&self) {
+        self.close_for(Disconnect::Closed);
+    }
+
+    pub(crate) fn close_for(&self, why: Disconnect) {
+        let why = self.0.why.get_or_init(|| why);
+        close::close(&self.0.connection, why);
+    }
+
+    /// Why the connection ended, given what the transport says.
+    pub(crate) fn why(&self, error: &quinn::ConnectionError) -> Disconnect {
+        match (error, self.0.why.get()) {
+            (quinn::ConnectionError::LocallyClosed, Some(why)) => why.clone(),
+            _ => close::disconnect(error),
+        }
+    }
+}
+
+impl Link {
+    /// Writes the queue to the control stream, many messages at a time, until the connection ends or is drained.
+    pub(crate) async fn write(&self, mut stream: SendStream, mut queue: mpsc::Receiver<Bytes>, answer: Vec<u8>) {
+        if !answer.is_empty() && stream.write_all(&answer).await.is_err() {
+            return;
+        }
+        let mut batch = Vec::new();
+        loop {
+            let first = tokio::select! {
+                frame = queue.recv() => frame,
+                () = self.drain.cancelled(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+                _ = self.connection.closed() => return,
+            };
+            let Some(first) = first else { break };
+            let mut bytes = first.len();
+            batch.push(first);
+            while bytes < WRITE_BYTES
+                && let Ok(frame) = queue.try_recv()
+            {
+                bytes += frame.len();
+                batch.push(frame);
+            }
+            if stream.write_all_chunks(&mut batch).await.is_err() {
+                return;
+            }
+            batch.clear();
+            self.queued.fetch_sub(bytes, Relaxed);
+            add(&self.context.counters.control_bytes_sent, bytes);
+        }
+        // Drained: the peer has everything once it has acknowledged the end.
+        let _ = stream.finish();
+        let _ = stream.stopped().await;
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({} at {})", self.0.node, self.0.addr)
+    }
+}

@@ -1,0 +1,122 @@
+//! Peers that break the rules, stop reading, or die.
+
+mod rogue;
+
+use std::time::Duration;
+
+use rogue::{bounded, closed, connected, disconnected, endpoint, header, key, next, pass, rogue};
+use shoal_proto::codec::{self, CodecError, MAX_TRADE_BODY};
+use shoal_transfer::{Disconnect, Event, PieceError, SendError, TransferConfig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_too_long_or_makes_no_sense_ends_its_peer() {
+    let (a, mut events, addr) = endpoint(1, &[7], TransferConfig::default());
+    let long = u32::try_from(MAX_TRADE_BODY + 1).unwrap().to_be_bytes();
+    let long = [&[codec::VERSION][..], &long[..]].concat();
+    let senseless = [&[codec::VERSION, 0, 0, 0, 4][..], &[255; 4][..]].concat();
+    for (life, bytes) in [(1, long), (2, senseless), (3, vec![9, 0, 0, 0, 1, 1])] {
+        let mut peer = rogue(2, &[7], life, a.node(), addr).await;
+        connected(&mut events).await;
+        // What is good before it is still heard.
+        peer.send.write_all(&codec::encode(&pass(5), MAX_TRADE_BODY).unwrap()).await.unwrap();
+        assert!(matches!(next(&mut events).await, Event::Message { .. }));
+        peer.send.write_all(&bytes).await.unwrap();
+        match (life, disconnected(&mut events).await) {
+            (1, Disconnect::Broken(error)) => assert!(matches!(error, CodecError::TooLong { .. }), "{error}"),
+            (2, Disconnect::Broken(error)) => assert!(matches!(error, CodecError::Malformed(_)), "{error}"),
+            (3, Disconnect::Broken(error)) => assert_eq!(error, CodecError::Version { theirs: 9 }),
+            (life, why) => panic!("{why:?} of life {life}"),
+        }
+        assert_eq!(closed(&peer.connection).await.0, 3);
+    }
+    assert_eq!(a.counts().connections, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_without_a_head_ends_its_peer_and_a_late_one_its_stream() {
+    let config = TransferConfig { header_timeout: Duration::from_millis(200), ..TransferConfig::default() };
+    let (a, mut events, addr) = endpoint(1, &[7], config);
+    let peer = rogue(2, &[7], 1, a.node(), addr).await;
+    connected(&mut events).await;
+    let mut late = peer.connection.open_uni().await.unwrap();
+    late.write_all(&[1]).await.unwrap();
+    assert!(bounded(late.stopped()).await.unwrap().is_some());
+
+    let mut stream = peer.connection.open_uni().await.unwrap();
+    stream.write_all(&[codec::VERSION, 0, 0, 2, 0]).await.unwrap();
+    let why = disconnected(&mut events).await;
+    assert!(matches!(why, Disconnect::Broken(CodecError::TooLong { length: 512, .. })), "{why:?}");
+    assert_eq!(closed(&peer.connection).await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_stalls_is_given_up() {
+    let config = TransferConfig { stall_timeout: Duration::from_millis(300), ..TransferConfig::default() };
+    let (a, mut events, addr) = endpoint(1, &[7], config);
+    let peer = rogue(2, &[7], 1, a.node(), addr).await;
+    let to_peer = connected(&mut events).await;
+    let mut stream = peer.connection.open_uni().await.unwrap();
+    stream.write_all(&codec::encode(&header(3), 256).unwrap()).await.unwrap();
+    stream.write_all(b"some").await.unwrap();
+    let Event::Piece(piece) = next(&mut events).await else { panic!("no piece") };
+    let mut piece = piece.accept(100);
+    assert_eq!(bounded(piece.read_chunk()).await.unwrap().unwrap(), "some");
+    assert_eq!(bounded(piece.read_chunk()).await, Err(PieceError::Stalled { node: key(2).id() }));
+    drop(piece);
+    assert!(bounded(stream.stopped()).await.unwrap().is_some());
+
+    // A receiver that does not read.
+    let zeros = |range: std::ops::Range<u64>| Ok(bytes::Bytes::from(vec![0; (range.end - range.start) as usize]));
+    let stalled = bounded(to_peer.upload(header(0), 64 << 20, zeros)).await.unwrap_err();
+    assert!(matches!(stalled, shoal_transfer::UploadError::Stalled { .. }), "{stalled}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_takes_no_messages_is_disconnected() {
+    let config = TransferConfig { control_queue: 100_000, ..TransferConfig::default() };
+    let (a, mut events, addr) = endpoint(1, &[7], config);
+    let peer = rogue(2, &[7], 1, a.node(), addr).await;
+    let to_peer = connected(&mut events).await;
+    let overflow = bounded(async {
+        loop {
+            if let Err(error) = to_peer.send(&pass(1)) {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(overflow, SendError::TooSlow(key(2).id()));
+    assert_eq!(disconnected(&mut events).await, Disconnect::TooSlow);
+    assert_eq!(closed(&peer.connection).await.0, 6);
+    assert_eq!(to_peer.send(&pass(1)), Err(SendError::Gone(key(2).id())));
+}
+
+#[test]
+fn a_peer_that_dies_is_noticed() {
+    let config = TransferConfig {
+        idle_timeout: Duration::from_secs(1),
+        keep_alive: Duration::from_millis(200),
+        ..TransferConfig::default()
+    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (here, there) = (runtime(), runtime());
+    let (a, mut events, addr) = {
+        let _here = here.enter();
+        endpoint(1, &[7], config.clone())
+    };
+    let b = {
+        let _there = there.enter();
+        endpoint(2, &[7], config)
+    };
+    let (b, _b_events) = (b.0, b.1);
+    let node = a.node();
+    there.block_on(async { bounded(b.connect(node, &[addr])).await.unwrap() });
+    here.block_on(async {
+        let peer = connected(&mut events).await;
+        // Its tasks and its socket vanish without a word.
+        there.shutdown_background();
+        assert_eq!(disconnected(&mut events).await, Disconnect::TimedOut);
+        assert!(!peer.is_connected() && a.peers().is_empty());
+    });
+}

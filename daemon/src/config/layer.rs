@@ -1,0 +1,208 @@
+//! One place where settings are written.
+
+use std::{collections::BTreeMap, num::NonZeroU16, path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use shoal_origin::Access;
+
+use super::value::{
+    AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Listen, LogFormat, Size, Span, Zone, yes_or_no,
+};
+
+/// The settings of one place: the flags with the environment, the file, or the defaults. What is not said is `None` or
+/// empty. The comments are the help text and the documentation.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Layer {
+    /// Where blobs, the index and the node's identity are kept; belongs to this daemon alone
+    #[arg(long, env = "SHOAL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Where the registry mirror listens for this node's clients; it speaks plain HTTP, so keep it on loopback
+    #[arg(long, env = "SHOAL_MIRROR_LISTEN", value_name = "ADDR:PORT")]
+    pub mirror_listen: Option<Listen>,
+
+    /// Where peers are awaited: TCP for control and UDP for data on the same port number
+    #[arg(long, env = "SHOAL_PEER_LISTEN", value_name = "ADDR:PORT")]
+    pub peer_listen: Option<Listen>,
+
+    /// Where /metrics, /healthz, /readyz and /blobs are served; plain HTTP without authentication
+    #[arg(long, env = "SHOAL_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<Listen>,
+
+    /// A peer to find the cluster by; a name may have many addresses. Repeatable; commas between several
+    #[arg(long, env = "SHOAL_BOOTSTRAP", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub bootstrap: Vec<Endpoint>,
+
+    /// The address that peers are told, where that of the network interface is not the right one. Repeatable
+    #[arg(long, env = "SHOAL_ADVERTISE", value_name = "ADDR[:PORT]", value_delimiter = ',')]
+    pub advertise: Vec<Advertised>,
+
+    /// The file with the cluster key, one a line: the first proves membership, all are accepted. Without it the daemon
+    /// runs alone
+    #[arg(long, env = "SHOAL_CLUSTER_KEY_FILE", value_name = "FILE")]
+    pub cluster_key_file: Option<PathBuf>,
+
+    /// A registry that may be mirrored, and where it is reached (https://NAME unless said; plain http only when written
+    /// here). Repeatable
+    #[arg(long, env = "SHOAL_REGISTRY", value_name = "NAME[=URL]", value_delimiter = ',')]
+    pub registry: Vec<String>,
+
+    /// Mirror registries that are not configured too: over https, at public addresses, without credentials
+    #[arg(
+        long, env = "SHOAL_ALLOW_ANY_REGISTRY", value_name = "BOOL", value_parser = yes_or_no,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub allow_any_registry: Option<bool>,
+
+    /// A docker config.json with credentials for the configured registries; each that has some needs `access`
+    #[arg(long, env = "SHOAL_CREDENTIALS", value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+
+    /// Who may read what a registry gives only to our credentials: callers that prove themselves at the origin (caller),
+    /// or whoever reaches this node's mirror (node). Repeatable
+    #[arg(long, env = "SHOAL_ACCESS", value_name = "NAME=caller|node", value_delimiter = ',')]
+    pub access: Vec<AccessOf>,
+
+    /// PEM certificates to trust for a registry beside the system's. Repeatable
+    #[arg(long, env = "SHOAL_CA_FILE", value_name = "NAME=FILE", value_delimiter = ',')]
+    pub ca_file: Vec<CaOf>,
+
+    /// The most that the blobs on disk may have together; the least recently used go first
+    #[arg(long, env = "SHOAL_CAPACITY", value_name = "SIZE")]
+    pub capacity: Option<Size>,
+
+    /// What is always left free on the file system, whatever the capacity says
+    #[arg(long, env = "SHOAL_MIN_FREE", value_name = "SIZE")]
+    pub min_free: Option<Size>,
+
+    /// The zone of this node: peers of the same zone are preferred
+    #[arg(long, env = "SHOAL_ZONE", value_name = "NAME")]
+    pub zone: Option<Zone>,
+
+    /// After how long without any peer the daemon goes on alone, loudly, and keeps trying
+    #[arg(long, env = "SHOAL_ALONE_AFTER", value_name = "DURATION")]
+    pub alone_after: Option<Span>,
+
+    /// The most memory for pieces on their way in; 32MiB at least
+    #[arg(long, env = "SHOAL_IN_FLIGHT", value_name = "SIZE")]
+    pub in_flight: Option<Size>,
+
+    /// The most that is under way from origins at once, 1MiB to 32MiB
+    #[arg(long, env = "SHOAL_ORIGIN_IN_FLIGHT", value_name = "SIZE")]
+    pub origin_in_flight: Option<Size>,
+
+    /// How many connections one blob is read from an origin over, 1 to 32
+    #[arg(long, env = "SHOAL_ORIGIN_CONNECTIONS", value_name = "COUNT")]
+    pub origin_connections: Option<Count>,
+
+    /// How many connections the mirror serves at once; those beyond are answered 503
+    #[arg(long, env = "SHOAL_MIRROR_CONNECTIONS", value_name = "COUNT")]
+    pub mirror_connections: Option<Count>,
+
+    /// How long open downloads may go on after SIGTERM, 10m at most; a second signal ends at once
+    #[arg(long, env = "SHOAL_DRAIN", value_name = "DURATION")]
+    pub drain: Option<Span>,
+
+    /// How log lines look
+    #[arg(long, env = "SHOAL_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Which log lines are written: a level, or directives such as info,shoal_swarm=debug
+    #[arg(long, env = "SHOAL_LOG", value_name = "FILTER")]
+    pub log: Option<Directives>,
+
+    /// Registries with what is said about each; in the file alone.
+    #[arg(skip)]
+    pub registries: BTreeMap<String, RegistryTable>,
+}
+
+/// What the file says about one registry, in `[registries."NAME"]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryTable {
+    /// Where it is reached: scheme, host and port; `https://NAME` when it is not said.
+    pub url: Option<String>,
+    /// Who may read what it gives only to our credentials.
+    pub access: Option<Access>,
+    /// A docker config.json for this registry alone.
+    pub credentials: Option<PathBuf>,
+    /// PEM certificates to trust for it beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Layer {
+    /// The settings that hold where nothing is said.
+    #[must_use]
+    pub fn defaults() -> Self {
+        let local = |port| Some(Listen(([127, 0, 0, 1], port).into()));
+        let count = |number| NonZeroU16::new(number).map(Count);
+        Self {
+            data_dir: Some("/var/lib/shoal".into()),
+            mirror_listen: local(5050),
+            peer_listen: Some(Listen(([0, 0, 0, 0], 5051).into())),
+            admin_listen: local(5052),
+            allow_any_registry: Some(false),
+            capacity: Some(Size(100 << 30)),
+            min_free: Some(Size(10 << 30)),
+            alone_after: Some(Span(Duration::from_secs(30))),
+            in_flight: Some(Size(96 << 20)),
+            origin_in_flight: Some(Size(32 << 20)),
+            origin_connections: count(4),
+            mirror_connections: count(1024),
+            drain: Some(Span(Duration::from_secs(30))),
+            log_format: Some(LogFormat::Human),
+            log: Some(Directives("info".to_owned())),
+            ..Self::default()
+        }
+    }
+
+    /// What is said, by the names of the file.
+    pub(super) fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            // A path that is not UTF-8 has no place in a file of settings; nothing is said about it then.
+            _ => serde_json::Map::new(),
+        }
+    }
+
+    /// This place's settings, and those of `below` where this one says nothing. A list is taken whole from one place;
+    /// `registry` and `registries` count as one list.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        let names_registries = !(self.registry.is_empty() && self.registries.is_empty());
+        let (registry, registries) =
+            if names_registries { (self.registry, self.registries) } else { (below.registry, below.registries) };
+        Self {
+            data_dir: self.data_dir.or(below.data_dir),
+            mirror_listen: self.mirror_listen.or(below.mirror_listen),
+            peer_listen: self.peer_listen.or(below.peer_listen),
+            admin_listen: self.admin_listen.or(below.admin_listen),
+            bootstrap: or(self.bootstrap, below.bootstrap),
+            advertise: or(self.advertise, below.advertise),
+            cluster_key_file: self.cluster_key_file.or(below.cluster_key_file),
+            registry,
+            allow_any_registry: self.allow_any_registry.or(below.allow_any_registry),
+            credentials: self.credentials.or(below.credentials),
+            access: or(self.access, below.access),
+            ca_file: or(self.ca_file, below.ca_file),
+            capacity: self.capacity.or(below.capacity),
+            min_free: self.min_free.or(below.min_free),
+            zone: self.zone.or(below.zone),
+            alone_after: self.alone_after.or(below.alone_after),
+            in_flight: self.in_flight.or(below.in_flight),
+            origin_in_flight: self.origin_in_flight.or(below.origin_in_flight),
+            origin_connections: self.origin_connections.or(below.origin_connections),
+            mirror_connections: self.mirror_connections.or(below.mirror_connections),
+            drain: self.drain.or(below.drain),
+            log_format: self.log_format.or(below.log_format),
+            log: self.log.or(below.log),
+            registries,
+        }
+    }
+}
+
+fn or<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
+    if above.is_empty() { below } else { above }
+}

@@ -1,0 +1,42 @@
+//! The settings of `shoal daemon`: written as flags, in the environment and in a file, read as one.
+//!
+//! * [`Layer`]: one place where settings are written; all three places share this type, so they cannot drift apart;
+//! * [`Source`]: the places of this process, read at the start and again on SIGHUP;
+//! * [`Settings`]: what they come to, checked;
+//! * [`table`]: the page of documentation about them, made from [`Layer`].
+
+mod error;
+mod layer;
+mod settings;
+mod source;
+pub mod table;
+mod value;
+
+pub use error::SettingsError;
+pub use layer::{Layer, RegistryTable};
+pub use settings::Settings;
+pub use source::Source;
+pub use value::{
+    AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, LogFormat, Size, Span, Zone,
+};
+
+/// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
+/// for the contents of those files as well.
+const LIVE: [&str; 12] = [
+    "cluster_key_file",
+    "registry",
+    "registries",
+    "allow_any_registry",
+    "credentials",
+    "access",
+    "ca_file",
+    "capacity",
+    "min_free",
+    "origin_in_flight",
+    "origin_connections",
+    "log",
+];
+
+fn is_live(setting: &str) -> bool {
+    LIVE.contains(&setting)
+}

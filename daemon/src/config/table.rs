@@ -1,0 +1,138 @@
+//! The page of documentation about the settings, made from the same source as the settings themselves.
+
+use clap::{Args, Command};
+
+use super::{Layer, is_live};
+
+/// What is known about one setting, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The flag with its value, as in `--capacity SIZE`.
+    pub flag: String,
+    /// The environment variable.
+    pub env: String,
+    /// The key in the file.
+    pub key: String,
+    /// The default as it would be written; empty where there is none.
+    pub default: String,
+    /// Whether SIGHUP changes it.
+    pub live: bool,
+    /// What it is.
+    pub meaning: String,
+}
+
+/// All settings that have a flag, in the order of the help.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    let command = Layer::augment_args(Command::new("daemon"));
+    let defaults = Layer::defaults().fields();
+    let row = |arg: &clap::Arg| {
+        let key = arg.get_id().to_string();
+        let value = arg.get_value_names().and_then(<[_]>::first).map_or("VALUE", |name| name.as_str());
+        let default = match defaults.get(&key) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => other.to_string(),
+            _ => String::new(),
+        };
+        let flag = match (arg.get_long().unwrap_or_default(), value) {
+            (long, "BOOL") => format!("--{long}"),
+            (long, value) => format!("--{long} {value}"),
+        };
+        Row {
+            flag,
+            env: arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            default,
+            live: is_live(&key),
+            meaning: arg.get_help().map(ToString::to_string).unwrap_or_default(),
+            key,
+        }
+    };
+    command.get_arguments().map(row).collect()
+}
+
+/// The settings as a Markdown table.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| flag | environment | key in the file | default | SIGHUP | meaning |\n|---|---|---|---|---|---|\n",
+    );
+    for row in rows() {
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{}`", text.replace('|', "\\|")) };
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            code(&row.flag),
+            code(&row.env),
+            code(&row.key),
+            code(&row.default),
+            if row.live { "yes" } else { "" },
+            row.meaning.replace('|', "\\|"),
+        );
+    }
+    text
+}
+
+/// The whole page.
+#[must_use]
+pub fn page() -> String {
+    format!("{ABOVE}{}{BELOW}", markdown())
+}
+
+const ABOVE: &str = r#"# The settings of `shoal daemon`
+
+<!-- Made from daemon/src/config; `SHOAL_BLESS=1 cargo test -p shoal --test settings` writes it anew. -->
+
+Each setting can be written in three places: as a flag, in the environment, and in a TOML file that `--config FILE` (or
+`SHOAL_CONFIG`) names. A flag wins over the environment, the environment over the file, the file over the default. A list
+is taken whole from the first place that has it; in the environment its items are separated by commas.
+
+`shoal daemon --check` with the same flags reads all three, prints what would be in force, and ends. A value that does not
+parse, an unknown key and a setting that contradicts another are errors that name the setting, the value and what is
+expected; the daemon does not start with them (exit code 2).
+
+SIGHUP reads the environment's and the flags' files again: the TOML file, the cluster keys, the credentials, the
+certificates. The settings marked *SIGHUP* take effect at once, the others are named in the log and wait for a restart.
+When anything is wrong, what was in force stays.
+
+"#;
+
+const BELOW: &str = r#"
+Sizes: `512MiB`, `10GiB`, `1TB`, or a number of bytes. Durations: `500ms`, `30s`, `2m`.
+
+## The file
+
+```toml
+data_dir = "/var/lib/shoal"
+capacity = "500GiB"
+min_free = "50GiB"
+cluster_key_file = "/etc/shoal/cluster.key"
+bootstrap = ["shoal-peers.shoal.svc.cluster.local:5051"]
+zone = "eu-west-1a"
+
+# Registries of which nothing but the name, or the name and the URL, is said:
+registry = ["ghcr.io", "registry.lan:5000=http://registry.lan:5000"]
+
+# Registries of which more is said. Live on SIGHUP like `registry`; given as flags, `--registry` replaces both.
+[registries."docker.io"]
+credentials = "/etc/shoal/docker.json"   # a docker config.json for this registry alone
+access = "caller"                        # required where there are credentials: "caller" or "node"
+
+[registries."registry.corp.example"]
+url = "https://10.0.0.9:8443"
+ca_file = "/etc/shoal/corp-ca.pem"
+```
+
+## Credentials and `access`
+
+What a registry serves to everybody, whoever reaches the mirror may read. What it serves only to the credentials given
+here is *private*, and one has to say who may read it through this node; without that word the daemon does not start.
+
+* `caller`: the origin's challenge is passed on, and each caller's own token is proven at the origin. containerd does this.
+* `node`: whoever reaches the mirror's port may read. podman, CRI-O and Docker send no token to a mirror, so for them
+  private content needs this.
+
+## The cluster key
+
+`(umask 077; shoal key new > cluster.key)` makes one. Every node has the same file; a file that others may read is
+refused. To change the key without stopping: add the new one as second line everywhere and send SIGHUP; make it the first
+line everywhere, SIGHUP; take the old one out, SIGHUP. Without a key the daemon runs alone, as a caching mirror.
+"#;

@@ -1,0 +1,20 @@
+//! The daemon as a library, so that its tests, its demonstration and its measurements use the real thing.
+//!
+//! * [`cli`], [`config`]: what it is told, by flags, environment and file;
+//! * [`signals`]: what is wanted of it while it runs; [`logs`], [`metrics`], [`admin`]: what it tells;
+//! * [`key`]: new cluster keys;
+//! * [`cluster`], [`fetch`]: daemons as child processes, and a client for them;
+//! * [`demo`]: one pull on many nodes, shown.
+
+pub mod admin;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod demo;
+pub mod fetch;
+pub mod key;
+pub mod logs;
+pub mod memory;
+pub mod metrics;
+pub mod node;
+pub mod signals;

@@ -1,0 +1,123 @@
+//! What this node's clients ask: how long a blob is, and to read it.
+
+use shoal_blob::{Digest, Repository};
+use shoal_mirror::Failure;
+use shoal_proto::coordination::{Probe, Refusal, Returned};
+use shoal_swarm::{
+    coordination::MemberInput,
+    trade::{Input, ReaderId},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Engine,
+    pursuit::{Opening, Pursuit, Stage},
+};
+
+impl Engine {
+    /// The pursuit of a blob, begun if there is none.
+    pub(super) fn pursue(&mut self, digest: Digest) -> &mut Pursuit {
+        let now = self.clock.now();
+        let me = self.key.id();
+        self.pursuits.entry(digest).or_insert_with(|| {
+            let member = shoal_swarm::coordination::Member::new(me, digest, Default::default());
+            Pursuit::new(now, digest, member)
+        })
+    }
+
+    /// A client wants to know how long a blob is. The cluster is asked, so that the origin is asked once.
+    pub(super) fn find(
+        &mut self,
+        digest: Digest,
+        repository: Repository,
+        reply: oneshot::Sender<Result<Probe, Failure>>,
+    ) {
+        if self.draining {
+            let _ = reply.send(Err(Failure::Draining));
+            return;
+        }
+        let now = self.clock.now();
+        let pursuit = self.pursue(digest);
+        pursuit.named(repository);
+        pursuit.unread_since = now;
+        pursuit.idle_since = now;
+        if let Some(found) = pursuit.found {
+            let _ = reply.send(Ok(found));
+            return;
+        }
+        pursuit.finders.push(reply);
+        self.tell_member(digest, MemberInput::Wanted { can_seed: true });
+    }
+
+    /// A client wants to read a blob.
+    pub(super) fn open(&mut self, digest: Digest, repository: Repository, opening: Opening) {
+        if self.draining {
+            let _ = opening.reply.send(Err(Failure::Draining));
+            return;
+        }
+        let now = self.clock.now();
+        let pursuit = self.pursue(digest);
+        pursuit.named(repository);
+        pursuit.unread_since = now;
+        pursuit.idle_since = now;
+        pursuit.readers.insert(opening.reader);
+        pursuit.openers.push(opening);
+        self.tell_member(digest, MemberInput::Wanted { can_seed: true });
+        self.serve_openers(digest);
+    }
+
+    /// Gives the blob to those who wait for it, as soon as the store has it open.
+    pub(super) fn serve_openers(&mut self, digest: Digest) {
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        if pursuit.openers.is_empty() {
+            return;
+        }
+        match &pursuit.stage {
+            Stage::Open(body) => {
+                let shelf = body.shelf.clone();
+                shelf.reopen();
+                let mut placed = Vec::new();
+                for opening in pursuit.openers.drain(..) {
+                    placed.push((opening.reader, opening.offset));
+                    let _ = opening.reply.send(Ok(shelf.clone()));
+                }
+                self.tell_swarm(digest, Input::Wants(true));
+                for (reader, offset) in placed {
+                    if let Some(piece) = shelf.layout().piece_at(offset) {
+                        self.tell_swarm(digest, Input::ReaderAt { reader, piece });
+                    }
+                }
+            }
+            Stage::Seeking => self.admit(digest),
+            Stage::Admitting => {}
+        }
+    }
+
+    pub(super) fn reader_gone(&mut self, digest: Digest, reader: ReaderId) {
+        let now = self.clock.now();
+        if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+            pursuit.readers.remove(&reader);
+            pursuit.unread_since = now;
+            pursuit.idle_since = now;
+        }
+        self.tell_swarm(digest, Input::ReaderGone { reader });
+    }
+
+    /// Nobody can bring this blob here: its readers are told, and it is not wanted until somebody asks again.
+    pub(super) fn give_up(&mut self, digest: Digest, failure: &Failure, refusal: Refusal) {
+        tracing::warn!(%digest, %failure, "gave up on a blob");
+        self.return_lease(digest, Returned::Refused(refusal));
+        if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+            pursuit.fail(failure);
+        }
+        self.tell_swarm(digest, Input::Wants(false));
+        self.tell_member(digest, MemberInput::Unwanted);
+        if refusal == Refusal::WrongBytes {
+            // Nothing of a blob whose origin is wrong is kept.
+            self.dismiss(digest);
+            if let Err(error) = self.store.discard(&digest) {
+                tracing::error!(%digest, %error, "a wrong blob could not be discarded");
+            }
+        }
+    }
+}

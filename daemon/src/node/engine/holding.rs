@@ -1,0 +1,235 @@
+//! What the store has of blobs: room for new ones, those that are complete, those that leave; and looking over it all.
+
+use std::{sync::Arc, time::Duration};
+
+use shoal_blob::{Digest, Layout, PieceSet};
+use shoal_proto::coordination::{Refusal, Returned};
+use shoal_store::{Store, StoreError};
+use shoal_swarm::{
+    coordination::MemberInput,
+    trade::{Input, Swarm},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Engine,
+    pursuit::{Body, Stage},
+};
+use crate::node::{
+    book::Book,
+    failure,
+    mailbox::{Admitted, Told},
+    shelf::{Shelf, Sources},
+};
+
+/// A blob that no client reads any more is pulled on for so long: clients come back at the same offset.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
+/// A blob whose length alone was asked for is not kept the origin's place for longer than this.
+const UNOPENED_FOR: Duration = Duration::from_secs(2);
+/// A blob of which nobody needs anything is let go of after so long; it stays in the store.
+const IDLE_FOR: Duration = Duration::from_secs(15);
+
+impl Engine {
+    /// Opens the blob in the store: what is there, checked, or room for what will come.
+    pub(super) fn admit(&mut self, digest: Digest) {
+        let (store, mailbox) = (self.store.clone(), self.mailbox.clone());
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        if !matches!(pursuit.stage, Stage::Seeking) {
+            return;
+        }
+        let layout = match (self.store.blob(&digest), pursuit.found) {
+            (Some(blob), _) => Ok(*blob.layout()),
+            (None, Some(found)) => Layout::new(found.length),
+            (None, None) => return,
+        };
+        let layout = match layout {
+            Ok(layout) => layout,
+            Err(error) => {
+                let failure = shoal_mirror::Failure::OriginFailed { reason: error.to_string() };
+                self.give_up(digest, &failure, Refusal::NoRoom);
+                return;
+            }
+        };
+        pursuit.stage = Stage::Admitting;
+        let sources = self.sources(digest, layout.length());
+        tokio::task::spawn_blocking(move || {
+            let outcome = take_stock(&store, &digest, layout, sources);
+            mailbox.tell(Told::Admitted { digest, outcome });
+        });
+    }
+
+    pub(super) fn admitted(&mut self, digest: Digest, outcome: Result<Admitted, StoreError>) {
+        let now = self.clock.now();
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        let Admitted { shelf, book } = match outcome {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                tracing::error!(%digest, %error, "the store cannot take a blob");
+                self.metrics.store_errors.with_label_values(&["admit"]).inc();
+                pursuit.stage = Stage::Seeking;
+                self.give_up(digest, &failure::of_store(&error), Refusal::NoRoom);
+                return;
+            }
+        };
+        let layout = *shelf.layout();
+        let (have, chain) = (shelf.blob().pieces(), book.known());
+        let swarm =
+            Swarm::new(now, digest, layout, self.trade.clone(), self.zone.clone(), rand::random()).holding(have, chain);
+        pursuit.stage = Stage::Open(Box::new(Body {
+            shelf,
+            swarm,
+            book,
+            reading: None,
+            expected: Default::default(),
+            receiving: Default::default(),
+            uploads: Default::default(),
+        }));
+        let (early, neighbours) = (std::mem::take(&mut pursuit.early), pursuit.neighbours.clone());
+        let lease = pursuit.lease.as_ref().map(|lease| lease.elsewhere.clone());
+        let whole = pursuit.body().is_some_and(|body| body.swarm.have().is_full());
+        for node in neighbours.into_keys() {
+            self.meet(digest, node);
+        }
+        for (from, message) in early {
+            self.hear(from, digest, message);
+        }
+        self.serve_openers(digest);
+        if let Some(elsewhere) = lease {
+            self.tell_swarm(digest, Input::Appointed { elsewhere });
+        }
+        if whole && self.body_mut(&digest).is_some_and(|body| !body.shelf.blob().is_complete()) {
+            // It was whole when the daemon stopped, and not proven yet.
+            self.complete(digest);
+        }
+    }
+
+    pub(super) fn completed(&mut self, digest: Digest, outcome: Result<(), StoreError>) {
+        let Some(body) = self.body_mut(&digest) else { return };
+        match outcome {
+            Ok(()) => {
+                body.shelf.arrived();
+                tracing::info!(
+                    %digest,
+                    bytes = body.shelf.layout().length(),
+                    from_origin = body.shelf.sources.from_origin(),
+                    from_peers = body.shelf.sources.from_peers(),
+                    "a blob is complete and proven"
+                );
+                self.tell_member(digest, MemberInput::Completed);
+                self.announce(&[digest]);
+            }
+            Err(error) => {
+                tracing::error!(%digest, %error, "a blob is whole and could not be made complete");
+                self.metrics.store_errors.with_label_values(&["complete"]).inc();
+                self.give_up(digest, &failure::of_store(&error), Refusal::NoRoom);
+            }
+        }
+    }
+
+    /// The store is about to let a blob go: neighbours and coordinator hear of it first.
+    pub(super) fn departing(&mut self, digest: Digest, evicted: bool) {
+        if let Some(body) = self.body_mut(&digest) {
+            let held: Vec<u32> = body.swarm.have().iter().collect();
+            self.tell_swarm(digest, Input::Lost { pieces: held });
+        }
+        if evicted {
+            self.metrics.store_evictions.inc();
+        }
+        self.withdraw(digest);
+        self.dismiss(digest);
+    }
+
+    /// Ends a pursuit: the swarm takes leave, tasks stop, the store may evict. What is stored stays.
+    pub(super) fn dismiss(&mut self, digest: Digest) {
+        self.tell_member(digest, MemberInput::Unwanted);
+        let Some(mut pursuit) = self.pursuits.remove(&digest) else { return };
+        pursuit.fail(&shoal_mirror::Failure::Draining);
+        if let Some(body) = pursuit.body_mut() {
+            body.swarm.dissolve(&mut self.capacity);
+            let words: Vec<_> = std::iter::from_fn(|| body.swarm.poll()).collect();
+            for word in words {
+                if let shoal_swarm::trade::Output::Send { to, message } = word {
+                    self.say(to, digest, message);
+                }
+            }
+        }
+    }
+
+    /// Looks over all pursuits once a second: those that nobody needs end, neighbours that are not connected are dialled.
+    pub(super) fn look_over(&mut self) {
+        let now = self.clock.now();
+        if self.limits_changed.has_changed().unwrap_or(false) {
+            self.limits = *self.limits_changed.borrow_and_update();
+            self.capacity.set_inflow_limit(self.limits.in_flight);
+        }
+        let mut unread = Vec::new();
+        let mut idle = Vec::new();
+        for (digest, pursuit) in &mut self.pursuits {
+            let read = !pursuit.readers.is_empty() || !pursuit.finders.is_empty() || !pursuit.openers.is_empty();
+            if read {
+                pursuit.unread_since = now;
+            }
+            // Who only asked for the length is not waited for.
+            let patience = if matches!(pursuit.stage, Stage::Seeking) { UNOPENED_FOR } else { UNREAD_FOR };
+            let wanted = now.since(pursuit.unread_since) < patience;
+            let (whole, useful) =
+                pursuit.body().map_or((false, false), |body| (body.shelf.blob().is_complete(), body.swarm.is_useful()));
+            let busy = matches!(pursuit.stage, Stage::Admitting) || pursuit.lease.is_some();
+            if read || useful || busy || (wanted && !whole && pursuit.body().is_some()) {
+                pursuit.idle_since = now;
+            }
+            if !wanted && !whole {
+                unread.push(*digest);
+            }
+            if now.since(pursuit.idle_since) >= IDLE_FOR {
+                idle.push(*digest);
+            }
+        }
+        for digest in unread {
+            self.return_lease(digest, Returned::Unwanted);
+            self.tell_swarm(digest, Input::Wants(false));
+            self.tell_member(digest, MemberInput::Unwanted);
+        }
+        for digest in idle {
+            self.dismiss(digest);
+        }
+        self.redial();
+        self.announce_if_due();
+    }
+
+    /// Gives leases back and takes leave, so that others go on at once.
+    pub(super) fn drain(&mut self, reply: oneshot::Sender<()>) {
+        self.draining = true;
+        let digests: Vec<Digest> = self.pursuits.keys().copied().collect();
+        for digest in digests {
+            self.return_lease(digest, Returned::Unwanted);
+            self.dismiss(digest);
+        }
+        let _ = reply.send(());
+    }
+}
+
+/// What the store has of a blob: its chain, and its pieces checked where they are not trusted. Blocks.
+fn take_stock(store: &Store, digest: &Digest, layout: Layout, sources: Arc<Sources>) -> Result<Admitted, StoreError> {
+    let held = store.admit(digest, layout)?;
+    let blob = held.blob().clone();
+    let layout = *blob.layout();
+    let book = match blob.proven()? {
+        Some(chain) if blob.is_complete() => Book::proven(chain),
+        _ => {
+            let mut book = Book::restore(*digest, layout, &blob.claims()?);
+            // What lies in the file was verified in an earlier life; its links are closed again by hashing it again.
+            let lying: PieceSet = blob.pieces();
+            if !lying.is_empty() {
+                blob.doubt(&lying)?;
+            }
+            if let Some(chain) = book.claimed_mut() {
+                let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+                let rechecked = blob.recheck(chain, threads)?;
+                tracing::debug!(%digest, verified = rechecked.verified.held(), "took stock of a partial blob");
+            }
+            book
+        }
+    };
+    Ok(Admitted { shelf: Arc::new(Shelf::new(held, sources)), book })
+}

@@ -1,0 +1,279 @@
+//! Driving the swarms: what happened goes in, what they decide is done.
+
+use shoal_blob::{Digest, PieceIndex};
+use shoal_proto::{
+    NodeId, PieceHeader,
+    coordination::{Refusal, Returned},
+    trade::{Envelope, Message},
+};
+use shoal_swarm::trade::{Fault, Input, Output, SlotId, Source};
+use shoal_transfer::IncomingPiece;
+use tokio::sync::mpsc;
+
+use super::{
+    Engine,
+    pursuit::{Body, Reader},
+};
+use crate::node::{
+    mailbox::Told,
+    reading::{self, Order, Reading},
+    receiving::{self, fingerprint},
+};
+
+impl Engine {
+    /// Tells a swarm what happened and does what it decides, and gives the others their turn.
+    pub(super) fn tell_swarm(&mut self, digest: Digest, input: Input) {
+        self.inputs.push_back((digest, input));
+        while let Some((digest, input)) = self.inputs.pop_front() {
+            let now = self.clock.now();
+            let Some(body) = self.pursuits.get_mut(&digest).and_then(|pursuit| pursuit.body_mut()) else { continue };
+            body.swarm.handle(now, input, &mut self.capacity);
+            let mut outputs = Vec::new();
+            outputs.extend(std::iter::from_fn(|| body.swarm.poll()));
+            for output in outputs {
+                self.perform(digest, output);
+            }
+            while let Some(next) = self.capacity.next_turn() {
+                self.inputs.push_back((next, Input::Turn));
+            }
+        }
+    }
+
+    fn perform(&mut self, digest: Digest, output: Output) {
+        match output {
+            Output::Send { to, message } => self.say(to, digest, message),
+            Output::SendChain { to, boundaries } => {
+                let key = self.key.clone();
+                let Some(body) = self.body_mut(&digest) else { return };
+                let words = body.book.tell(to, boundaries, &key);
+                for message in words {
+                    self.say(to, digest, message);
+                }
+            }
+            Output::FetchOrigin { piece } => self.order(digest, piece),
+            Output::CancelOrigin => {
+                if let Some(body) = self.body_mut(&digest) {
+                    body.stop_reading();
+                }
+            }
+            Output::Expect { piece, from, .. } => {
+                if let Some(body) = self.body_mut(&digest) {
+                    body.expected.insert((piece.get(), from));
+                }
+            }
+            Output::Abandon { piece, from } => {
+                if let Some(body) = self.body_mut(&digest) {
+                    body.expected.remove(&(piece.get(), from));
+                    if let Some(task) = body.receiving.remove(&(piece.get(), from)) {
+                        task.abort();
+                    }
+                }
+            }
+            Output::Upload { to, piece, slot } => self.upload(digest, to, piece, slot),
+            Output::CancelUpload { slot } => {
+                if let Some(task) = self.body_mut(&digest).and_then(|body| body.uploads.remove(&slot)) {
+                    task.abort();
+                }
+                self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
+            }
+            Output::ShutOut { node, span } => {
+                self.metrics.pieces_refused.with_label_values(&["wrong_bytes"]).inc();
+                tracing::warn!(%digest, peer = %node, ?span, "a peer sent wrong bytes and is shut out of this swarm");
+            }
+            Output::Orphaned => self.tell_member(digest, shoal_swarm::coordination::MemberInput::Orphaned),
+            Output::LeaseDone => self.return_lease(digest, Returned::Done),
+            Output::Complete => self.complete(digest),
+        }
+    }
+
+    pub(super) fn body_mut(&mut self, digest: &Digest) -> Option<&mut Body> {
+        self.pursuits.get_mut(digest)?.body_mut()
+    }
+
+    /// Says something to a connected peer; to one that is gone, nothing.
+    pub(super) fn say(&self, to: NodeId, digest: Digest, message: Message) {
+        let Some(peer) = self.peers.get(&to) else { return };
+        if let Err(error) = peer.send(&Envelope { digest, message }) {
+            tracing::debug!(peer = %to, %error, "a message was not queued");
+        }
+    }
+
+    /// Orders a piece from the origin, beginning to read where nobody does yet.
+    fn order(&mut self, digest: Digest, piece: PieceIndex) {
+        let mut settings = self.limits.runs;
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        let (Some(_), Some(repository)) = (&pursuit.lease, pursuit.repositories.first()) else { return };
+        let repository = repository.clone();
+        let Some(body) = pursuit.body_mut() else { return };
+        if body.reading.is_none() {
+            // Runs of whole pieces: what is in flight is bounded by the swarm already.
+            settings.in_flight = settings.in_flight.max(u64::from(body.shelf.layout().piece_bytes()));
+            let reading = Reading {
+                origins: self.origins.clone(),
+                repository,
+                settings,
+                shelf: body.shelf.clone(),
+                id: self.readings,
+                mailbox: self.mailbox.clone(),
+            };
+            let (orders, inbox) = mpsc::unbounded_channel();
+            let task = tokio::spawn(reading::read(reading, inbox)).abort_handle();
+            body.reading = Some(Reader { id: self.readings, orders, task });
+            self.readings += 1;
+        }
+        let (from, to) = (body.book.midstate(piece.get()), body.book.midstate(piece.get() + 1));
+        if let Some(reader) = &body.reading {
+            let _ = reader.orders.send(Order { piece, from, to });
+        }
+    }
+
+    fn upload(&mut self, digest: Digest, to: NodeId, piece: PieceIndex, slot: SlotId) {
+        let (permits, mailbox) = (self.uploads.clone(), self.mailbox.clone());
+        let sent = self.metrics.bytes_to_peers.clone();
+        let peer = self.peers.get(&to).cloned();
+        let Some(body) = self.body_mut(&digest) else { return };
+        let (Some(peer), Some(link)) = (peer, body.book.link(piece)) else {
+            self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
+            return;
+        };
+        let header =
+            PieceHeader { digest, piece: piece.get(), slot, from: fingerprint(&link.from), to: fingerprint(&link.to) };
+        let blob = body.shelf.blob().clone();
+        let bytes = body.shelf.layout().byte_range(piece);
+        let task = tokio::spawn(async move {
+            let permit = permits.acquire_owned().await;
+            let length = bytes.end - bytes.start;
+            let source = move |range: std::ops::Range<u64>| {
+                let range = bytes.start + range.start..bytes.start + range.end;
+                blob.read_bytes(range).map_err(std::io::Error::other)
+            };
+            let moved = match peer.upload(header, length, source).await {
+                Ok(report) => {
+                    sent.inc_by(report.bytes);
+                    Some((report.bytes, report.elapsed))
+                }
+                Err(error) => {
+                    tracing::debug!(%digest, %piece, peer = %to, %error, "an upload did not end well");
+                    None
+                }
+            };
+            drop(permit);
+            mailbox.tell(Told::Uploaded { digest, slot, moved });
+        });
+        body.uploads.insert(slot, task.abort_handle());
+    }
+
+    /// A peer begins to send a piece: taken when it was asked of that peer and can be checked.
+    pub(super) fn take(&mut self, incoming: IncomingPiece) {
+        let (from, header) = (incoming.from(), *incoming.header());
+        let mailbox = self.mailbox.clone();
+        let Some(body) = self.body_mut(&header.digest) else {
+            incoming.refuse(shoal_transfer::Refusal::Unwanted);
+            return;
+        };
+        let piece = body.shelf.layout().piece(header.piece);
+        let expected = body.expected.remove(&(header.piece, from));
+        match piece.filter(|_| expected).map(|piece| (piece, body.book.link(piece))) {
+            None => incoming.refuse(shoal_transfer::Refusal::Unwanted),
+            Some((piece, None)) => {
+                incoming.refuse(shoal_transfer::Refusal::NoMidstates);
+                let from = Source::Neighbour(from);
+                self.inputs.push_back((header.digest, Input::Missed { piece, from, fault: Fault::Broken }));
+            }
+            Some((piece, Some(link))) => {
+                let task = tokio::spawn(receiving::receive(incoming, body.shelf.clone(), piece, link, mailbox));
+                body.receiving.insert((piece.get(), from), task.abort_handle());
+            }
+        }
+    }
+
+    /// A piece has been verified and stored.
+    pub(super) fn stored(&mut self, digest: Digest, piece: &shoal_blob::VerifiedPiece, from: Source) {
+        let key = self.key.clone();
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        let lease = pursuit.lease.as_ref().map(|lease| lease.epoch).filter(|_| from == Source::Origin);
+        let Some(body) = pursuit.body_mut() else { return };
+        if let Source::Neighbour(node) = from {
+            body.receiving.remove(&(piece.index().get(), node));
+        }
+        match body.book.close(piece, lease, &key) {
+            Ok(record) => {
+                let boundary = piece.index().get() + 1;
+                if let Some(record) = record {
+                    self.write_claim(digest, record);
+                }
+                match from {
+                    Source::Origin => self.metrics.pieces_verified_from_origin.inc(),
+                    Source::Neighbour(_) => self.metrics.pieces_verified_from_peers.inc(),
+                }
+                self.inputs.push_back((digest, Input::Chained { boundaries: boundary..boundary + 1, from: None }));
+                self.tell_swarm(digest, Input::Stored { piece: piece.index(), from });
+                if let Some(body) = self.body_mut(&digest) {
+                    body.shelf.arrived();
+                }
+            }
+            Err(conflict) => {
+                tracing::warn!(%digest, piece = %piece.index(), %conflict, "a piece was checked under another chain");
+                let mut forgotten = shoal_blob::PieceSet::none_of(body.shelf.layout());
+                forgotten.insert(piece.index().get());
+                let _ = body.shelf.blob().forget(&forgotten);
+                let piece = piece.index();
+                self.tell_swarm(digest, Input::Missed { piece, from, fault: Fault::Broken });
+            }
+        }
+    }
+
+    pub(super) fn missed(&mut self, digest: Digest, piece: PieceIndex, from: Source, fault: Fault) {
+        if let (Some(body), Source::Neighbour(node)) = (self.body_mut(&digest), from) {
+            body.receiving.remove(&(piece.get(), node));
+        }
+        self.tell_swarm(digest, Input::Missed { piece, from, fault });
+    }
+
+    /// Appends to the sidecar. Short: it is synced with the pieces that come after it.
+    pub(super) fn write_claim(&mut self, digest: Digest, record: bytes::Bytes) {
+        let Some(body) = self.body_mut(&digest) else { return };
+        if let Err(error) = body.shelf.blob().append_claim(&record) {
+            tracing::warn!(%digest, %error, "a claim could not be written; after a crash its pieces are read again");
+        }
+    }
+
+    /// Every piece is stored: the chain is proven, synced, and only then is the last piece given out.
+    pub(super) fn complete(&mut self, digest: Digest) {
+        let mailbox = self.mailbox.clone();
+        let Some(body) = self.body_mut(&digest) else { return };
+        let Some(proof) = body.book.prove() else {
+            tracing::error!(%digest, "all pieces are here and a link of the chain is open");
+            return;
+        };
+        let blob = body.shelf.blob().clone();
+        tokio::task::spawn_blocking(move || {
+            let outcome = blob.complete(&proof);
+            mailbox.tell(Told::Completed { digest, outcome });
+        });
+    }
+
+    /// The origin cannot be read on under this lease.
+    pub(super) fn origin_failed(&mut self, digest: Digest, refusal: Refusal) {
+        if let Some(body) = self.body_mut(&digest) {
+            body.stop_reading();
+        }
+        self.return_lease(digest, Returned::Refused(refusal));
+        if refusal == Refusal::WrongBytes {
+            self.fall(digest);
+        }
+    }
+
+    /// The last link did not close: every claim falls, and with them what was verified under them.
+    fn fall(&mut self, digest: Digest) {
+        let Some(body) = self.body_mut(&digest) else { return };
+        let held = body.swarm.have().clone();
+        body.book.fall();
+        let blob = body.shelf.blob();
+        if let Err(error) = blob.forget(&held).and_then(|()| blob.replace_claims(&[])) {
+            tracing::error!(%digest, %error, "pieces of a fallen chain could not be withdrawn");
+        }
+        self.inputs.push_back((digest, Input::ChainFell));
+        self.tell_swarm(digest, Input::Lost { pieces: held.iter().collect() });
+    }
+}

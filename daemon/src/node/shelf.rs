@@ -1,0 +1,95 @@
+//! One blob as its readers and the tasks that fill it see it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use shoal_blob::{Digest, Layout, PieceIndex};
+use shoal_mirror::Failure;
+use shoal_store::{Blob, InUse};
+use shoal_swarm::trade::Source;
+use tokio::sync::watch;
+
+/// How a blob stands. Whoever waits for it is woken by every change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// Grows with each piece that comes, so that a wait for one ends.
+    pub(super) arrivals: u64,
+    /// Why nothing more will come.
+    pub(super) ended: Option<Failure>,
+}
+
+/// How many bytes of a blob came from where.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    origin: AtomicU64,
+    peers: AtomicU64,
+}
+
+impl Sources {
+    pub(super) fn add(&self, from: Source, bytes: u64) {
+        let counter = match from {
+            Source::Origin => &self.origin,
+            Source::Neighbour(_) => &self.peers,
+        };
+        counter.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn from_origin(&self) -> u64 {
+        self.origin.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn from_peers(&self) -> u64 {
+        self.peers.load(Ordering::Relaxed)
+    }
+}
+
+/// A blob in use: it is not evicted while this exists.
+pub(super) struct Shelf {
+    held: InUse,
+    standing: watch::Sender<Standing>,
+    pub(super) sources: Arc<Sources>,
+}
+
+impl Shelf {
+    pub(super) fn new(held: InUse, sources: Arc<Sources>) -> Self {
+        Self { held, standing: watch::Sender::default(), sources }
+    }
+
+    pub(super) fn blob(&self) -> &Arc<Blob> {
+        self.held.blob()
+    }
+
+    pub(super) fn digest(&self) -> &Digest {
+        self.blob().digest()
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        self.blob().layout()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Whether a client may have this piece: the last one is withheld until the chain is closed, so that nobody ever gets
+    /// a whole body that is not what the digest says.
+    pub(super) fn may_read(&self, piece: PieceIndex) -> bool {
+        let blob = self.blob();
+        blob.has(piece) && (piece != self.layout().last() || blob.is_complete())
+    }
+
+    pub(super) fn arrived(&self) {
+        self.standing.send_modify(|standing| standing.arrivals += 1);
+    }
+
+    /// It is wanted again: what ended it before counts no longer.
+    pub(super) fn reopen(&self) {
+        self.standing.send_modify(|standing| standing.ended = None);
+    }
+
+    pub(super) fn end(&self, failure: Failure) {
+        self.standing.send_modify(|standing| standing.ended = Some(failure));
+    }
+}
