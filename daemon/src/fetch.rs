@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -32,6 +32,15 @@ pub struct Answer {
 /// # Errors
 /// When the URL is not plain HTTP, or nobody answers within a minute.
 pub async fn get(url: &str, from: Option<u64>) -> anyhow::Result<Answer> {
+    let range = from.map(|from| (header::RANGE, format!("bytes={from}-")));
+    send(Method::GET, url, range.as_slice()).await
+}
+
+/// Sends a request without a body, with these headers beside those that [`get`] sends.
+///
+/// # Errors
+/// As [`get`].
+pub async fn send(method: Method, url: &str, headers: &[(HeaderName, String)]) -> anyhow::Result<Answer> {
     let asked = async {
         let uri: Uri = url.parse().context("it is not a URL")?;
         if uri.scheme_str() != Some("http") {
@@ -44,18 +53,20 @@ pub async fn get(url: &str, from: Option<u64>) -> anyhow::Result<Answer> {
         // It ends when the answer's body has been read or dropped.
         tokio::spawn(connection);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::get(path)
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(path)
             .header(header::HOST, authority.as_str())
             .header(header::USER_AGENT, concat!("shoal-demo/", env!("CARGO_PKG_VERSION")))
             .header(header::ACCEPT, ACCEPT);
-        if let Some(from) = from {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let (head, body) = sender.send_request(request.body(Empty::<Bytes>::new())?).await?.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body })
     };
     let answer = timeout(HEAD_TIMEOUT, asked).await.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in a minute")));
-    answer.with_context(|| format!("GET {url}"))
+    answer.with_context(|| format!("{method} {url}"))
 }
 
 /// The text at `url`, 16 MiB at most, where the answer is 200.

@@ -118,16 +118,17 @@ async fn work(args: &DaemonArgs, settings: Settings, logs: &Logs) -> anyhow::Res
 /// Reads the settings again; when anything is wrong, what was in force stays.
 fn reload(args: &DaemonArgs, started_with: &Settings, node: &Node, metrics: &Metrics, logs: &Logs) {
     let outcome = args.source().read().map_err(anyhow::Error::from).and_then(|settings| {
-        let waiting = started_with.waiting_for_restart(&settings);
-        logs.set_filter(&settings.log)?;
-        for warning in settings.warnings() {
-            tracing::warn!("{warning}");
-        }
+        let (waiting, warnings) = (started_with.waiting_for_restart(&settings), settings.warnings());
+        let filter = settings.log.clone();
         node.reload(settings)?;
-        Ok(waiting)
+        logs.set_filter(&filter)?;
+        Ok((waiting, warnings))
     });
     let label = match outcome {
-        Ok(waiting) => {
+        Ok((waiting, warnings)) => {
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
             if !waiting.is_empty() {
                 tracing::warn!(settings = waiting.join(", "), "these settings have changed and wait for a restart");
             }

@@ -1,5 +1,7 @@
 //! The settings of `shoal daemon` as an operator meets them: the real program, its flags, its environment, its file.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

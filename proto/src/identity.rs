@@ -32,8 +32,9 @@ impl NodeId {
     /// How far this node is from a digest: the nearest live node coordinates it.
     #[must_use]
     pub fn distance(&self, digest: &Digest) -> Distance {
-        let (mut node, key) = (Sha256::digest(self.0), Sha256::digest(digest.as_bytes()));
-        node.iter_mut().zip(key).for_each(|(a, b)| *a ^= b);
+        // Kademlia hashes a peer's name as libp2p writes it: a multihash that holds the public key itself.
+        let mut node = Sha256::new().chain_update([0x00, 0x24, 0x08, 0x01, 0x12, 0x20]).chain_update(self.0).finalize();
+        node.iter_mut().zip(Sha256::digest(digest.as_bytes())).for_each(|(a, b)| *a ^= b);
         Distance(node.into())
     }
 }

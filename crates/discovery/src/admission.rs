@@ -31,7 +31,8 @@ pub(crate) enum AdmissionError {
     NotANode,
     /// The other side is of another version.
     #[error(
-        "the peer speaks version {theirs} of the admission and this daemon version {VERSION}: upgrade the older one"
+        "the peer speaks version {theirs} of the admission and this daemon version {VERSION}: upgrade the older one, \
+         unless the peer is no Shoal daemon at all"
     )]
     Version {
         /// What it speaks.

@@ -16,6 +16,7 @@ use crate::address::MOST_ADDRESSES;
 /// How many peers one answer may name.
 pub(crate) const MOST_TOLD: usize = 256;
 const MAX_PEERS_BODY: usize = 64 << 10;
+const MAX_ASKER_BODY: usize = 1 << 10;
 const ACKNOWLEDGED: u8 = codec::VERSION;
 
 /// A coordination message on its way.
@@ -31,9 +32,12 @@ pub(crate) enum Letter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Acknowledged;
 
-/// "Whom do you know?"
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WhoIsThere;
+/// "Whom do you know? I am reached here." The answer is given by one who can tell others of the asker from then on: so of
+/// two that ask the same peer, the later one hears of the earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WhoIsThere {
+    pub(crate) addresses: Vec<SocketAddr>,
+}
 
 /// A member, as another member knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +135,10 @@ impl Codec for Introductions {
     where
         T: AsyncRead + Unpin + Send,
     {
-        expect_byte(io, codec::VERSION).await.map(|()| WhoIsThere)
+        let body = read_body(io, MAX_ASKER_BODY).await?;
+        let mut asked: WhoIsThere = codec::decode(&body).map_err(invalid)?;
+        asked.addresses.truncate(MOST_ADDRESSES);
+        Ok(asked)
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<Acquaintance>>
@@ -145,11 +152,11 @@ impl Codec for Introductions {
         Ok(peers)
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, _: WhoIsThere) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, asked: WhoIsThere) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        io.write_all(&[codec::VERSION]).await
+        io.write_all(&codec::encode(&asked, MAX_ASKER_BODY).map_err(invalid)?).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, peers: Vec<Acquaintance>) -> io::Result<()>
@@ -186,7 +193,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_introduction_fits_its_frame() {
-        let addresses = vec!["[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(); MOST_ADDRESSES];
+        let addresses: Vec<SocketAddr> =
+            vec!["[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(); MOST_ADDRESSES];
+        let (protocol, mut asked) = (Introductions::PROTOCOL, Vec::new());
+        let asker = WhoIsThere { addresses: addresses.clone() };
+        Introductions.write_request(&protocol, &mut asked, asker.clone()).await.unwrap();
+        assert_eq!(Introductions.read_request(&protocol, &mut Cursor::new(&asked)).await.unwrap(), asker);
+
         let peers = vec![Acquaintance { node: NodeId::from_bytes([255; 32]), addresses }; MOST_TOLD];
         let mut wire = Vec::new();
         Introductions.write_response(&Introductions::PROTOCOL, &mut wire, peers.clone()).await.unwrap();

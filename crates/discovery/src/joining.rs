@@ -1,8 +1,8 @@
 //! When "joined" is true.
 //!
 //! Somebody is admitted; a walk through Kademlia to my own place finishes; then every peer is asked once whom it is
-//! connected to, and whoever is named is dialled and asked in turn, until nobody new is named. A peer is asked only after it
-//! has my addresses, so of two nodes that join at the same moment the one that asks later is told of the other.
+//! connected to, and whoever is named is dialled and asked in turn, until nobody new is named. Who asks says where it is
+//! reached, so of two nodes that join at the same moment the one that asks a peer later is told of the other.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(12);
 /// What is known of the peers at one moment.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
-    /// Connected peers that know my addresses and whose addresses I know.
+    /// Connected peers that have said who they are.
     pub(crate) settled: &'a [NodeId],
     /// Whether other peers are connected that will be settled soon.
     pub(crate) unsettled: bool,

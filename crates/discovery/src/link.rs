@@ -17,12 +17,11 @@ pub(crate) struct Link {
     connections: HashMap<ConnectionId, bool>,
     since: Instant,
     identified: bool,
-    told: bool,
 }
 
 impl Link {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { connections: HashMap::new(), since: now, identified: false, told: false }
+        Self { connections: HashMap::new(), since: now, identified: false }
     }
 
     pub(crate) fn opened(&mut self, connection: ConnectionId) {
@@ -44,18 +43,14 @@ impl Link {
         self.identified = true;
     }
 
-    pub(crate) fn told(&mut self) {
-        self.told = true;
-    }
-
     /// Whether any connection answers.
     pub(crate) fn is_live(&self) -> bool {
         self.connections.values().any(|answers| *answers)
     }
 
-    /// Whether both sides know each other's addresses.
+    /// Whether its addresses are known, so that it can be told of to others and asked.
     pub(crate) fn is_settled(&self, now: Instant) -> bool {
-        self.identified && self.told || self.age(now) > SETTLED_ANYWAY
+        self.identified || self.age(now) > SETTLED_ANYWAY
     }
 
     pub(crate) fn age(&self, now: Instant) -> Duration {

@@ -59,23 +59,22 @@ impl Refusals {
         }
     }
 
-    /// A connection to a node was not admitted; `false` when admission had no part in it.
+    /// A dial failed; it is told where that was for want of admission.
     pub(crate) fn outbound(
         &mut self,
         counters: &Counters,
         to: &Multiaddr,
         error: &TransportError<std::io::Error>,
         now: Instant,
-    ) -> bool {
+    ) {
         let Some(cause) = cause(error) else {
             tracing::debug!(%to, ?error, "a dial on the control plane failed");
-            return false;
+            return;
         };
         count(counters, Some(cause));
         if let Some(untold) = self.outbound.ask(now) {
             tracing::warn!(%to, untold, reason = %cause, "was not admitted by a node of the control plane");
         }
-        true
     }
 
     /// A connection was turned away because there are too many.

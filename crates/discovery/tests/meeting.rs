@@ -90,6 +90,30 @@ async fn when_all_are_ready_all_see_all() {
     }
 }
 
+/// As behind a name that has the addresses of all: nobody is first, and one's own address is among them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_all_have_the_same_bootstrap_list_join() {
+    let listeners: Vec<_> = (0..4).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    drop(listeners);
+    let bootstrap: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let starting = (1..).zip(&addresses).map(|(number, address)| {
+        tokio::spawn(start(DiscoveryConfig { listen: vec![*address], ..config(number, &bootstrap) }))
+    });
+    let mut members = Vec::new();
+    for member in starting.collect::<Vec<_>>() {
+        members.push(member.await.unwrap());
+    }
+    for member in &mut members {
+        member.joined().await;
+    }
+    for member in &members {
+        let mut expected = others(&members, member.id());
+        expected.sort_unstable();
+        assert_eq!(member.discovery.live(), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_name_is_a_bootstrap() {
     let first = start(config(1, &[])).await;

@@ -195,7 +195,7 @@ impl<'a> MakeWriter<'a> for Log {
 async fn another_cluster_key_stays_out_and_both_sides_say_why() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let inside = start(config(1, &[])).await;
     let outside = start(DiscoveryConfig { keys: keys('b'), ..config(2, &inside.bootstrap()) }).await;

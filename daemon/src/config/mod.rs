@@ -10,6 +10,7 @@ mod layer;
 mod settings;
 mod source;
 pub mod table;
+mod text;
 mod value;
 
 pub use error::SettingsError;
@@ -22,7 +23,7 @@ pub use value::{
 
 /// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
 /// for the contents of those files as well.
-const LIVE: [&str; 12] = [
+const LIVE: [&str; 11] = [
     "cluster_key_file",
     "registry",
     "registries",
@@ -30,8 +31,7 @@ const LIVE: [&str; 12] = [
     "credentials",
     "access",
     "ca_file",
-    "capacity",
-    "min_free",
+    "in_flight",
     "origin_in_flight",
     "origin_connections",
     "log",

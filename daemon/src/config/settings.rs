@@ -1,7 +1,7 @@
 //! What the settings come to, checked.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
@@ -116,9 +116,12 @@ impl Settings {
     /// The settings, by name, in which `then` differs and that only a restart changes.
     #[must_use]
     pub fn waiting_for_restart(&self, then: &Self) -> Vec<String> {
-        let (now, then) = (self.said.fields(), then.said.fields());
-        let names: std::collections::BTreeSet<&String> = now.keys().chain(then.keys()).collect();
-        names.into_iter().filter(|name| now.get(*name) != then.get(*name) && !is_live(name)).cloned().collect()
+        let (now, next) = (self.said.fields(), then.said.fields());
+        let names: BTreeSet<&String> = now.keys().chain(next.keys()).collect();
+        // Other keys are live; whether there are any decides whether there is a cluster.
+        let joins_or_leaves = self.cluster_keys.is_some() != then.cluster_keys.is_some();
+        let waits = |name: &str| !is_live(name) || (name == "cluster_key_file" && joins_or_leaves);
+        names.into_iter().filter(|name| now.get(*name) != next.get(*name) && waits(name)).cloned().collect()
     }
 
     fn check(&self) -> Result<(), SettingsError> {

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use shoal_blob::Repository;
 use shoal_origin::Access;
 
 /// A text is not what the setting takes. The message says what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Expected(&'static str);
+pub struct Expected(pub(super) &'static str);
 
 /// Bytes, written as `512MiB`, `10GiB`, `1TB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,51 +300,6 @@ impl fmt::Display for CaOf {
         write!(f, "{}={}", self.registry, self.file.display())
     }
 }
-
-/// Reads a setting of the file: a text, or a number where that is how it is written.
-struct Text<T>(std::marker::PhantomData<T>);
-
-impl<T: FromStr<Err = Expected>> de::Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What the type says about the empty text is what it expects.
-        match T::from_str("") {
-            Err(Expected(what)) => f.write_str(what),
-            Ok(_) => f.write_str("a text"),
-        }
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        number.to_string().parse().map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        number.to_string().parse().map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-    }
-}
-
-macro_rules! written_as_text {
-    ($($name:ty),*) => { $(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Text(std::marker::PhantomData))
-            }
-        }
-    )* };
-}
-
-written_as_text!(Size, Span, Listen, Endpoint, Advertised, Zone, Count, Directives, AccessOf, CaOf);
 
 #[cfg(test)]
 mod tests {

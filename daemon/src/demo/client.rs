@@ -52,7 +52,7 @@ impl Client {
             let is_weight = blob.digest == manifest.weight().digest;
             let told = |done| {
                 if is_weight {
-                    progress(done)
+                    progress(done);
                 }
             };
             self.blob(&self.dir.join(&name), blob, told).await.with_context(|| format!("pull {}", blob.digest))?;

@@ -179,7 +179,8 @@ impl Book {
         let boundary = piece.index().get() + 1;
         let first_to_know = chain.midstate(boundary).is_none();
         chain.close(piece)?;
-        let Some(epoch) = lease.filter(|_| first_to_know) else { return Ok(None) };
+        let known = |epoch: &Epoch| self.grants.contains_key(epoch);
+        let Some(epoch) = lease.filter(|epoch| first_to_know && known(epoch)) else { return Ok(None) };
         let (length, authority) = (self.layout.length(), Authority::Lease(epoch));
         let segment = Segment::new(self.digest, length, authority, boundary, &[piece.link().to]).sign(key);
         Ok(Some(self.keep(segment)))
@@ -215,8 +216,8 @@ impl Book {
             }
             let segment = &self.segments[at];
             if let Authority::Lease(epoch) = segment.segment().authority
-                && self.told_grants.insert((to, epoch))
                 && let Some(grant) = self.grants.get(&epoch)
+                && self.told_grants.insert((to, epoch))
             {
                 words.push(Message::Grant(grant.clone()));
             }
@@ -336,6 +337,23 @@ mod tests {
         assert_eq!(reborn.known(), at_relay.known());
         let words = reborn.tell(third.id(), 1..layout.count(), &relay);
         assert_eq!(words.len() as u32, layout.count(), "a grant and a segment for each inner boundary");
+    }
+
+    /// Found by a seed whose lease came before its book was open: it signed midstates that nobody could place.
+    #[test]
+    fn nothing_is_signed_under_a_lease_that_is_not_in_the_book() {
+        let (seed, other) = (NodeKey::from_seed(&[1; 32]), NodeKey::from_seed(&[2; 32]));
+        let data = data();
+        let (digest, layout) = (digest(&data), Layout::new(data.len() as u64).unwrap());
+        let pieces = pieces(&data, layout);
+        let signed = grant(digest, layout.length(), &seed, &other);
+        let mut book = Book::new(digest, layout);
+        assert_eq!(book.close(&pieces[0], Some(signed.grant().epoch), &seed).unwrap(), None);
+        assert!(book.tell(other.id(), 1..2, &seed).is_empty());
+        book.learn_grant(&signed).unwrap();
+        assert!(book.close(&pieces[1], Some(signed.grant().epoch), &seed).unwrap().is_some());
+        let words = book.tell(other.id(), 2..3, &seed);
+        assert!(matches!(words.as_slice(), [Message::Grant(_), Message::Chain(_)]));
     }
 
     #[test]

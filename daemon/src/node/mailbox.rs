@@ -114,6 +114,8 @@ pub(super) type Opener = oneshot::Sender<Result<Arc<Shelf>, Failure>>;
 pub(super) struct Admitted {
     pub(super) shelf: Arc<Shelf>,
     pub(super) book: Book,
+    /// Pieces of an earlier life that were hashed again.
+    pub(super) verified_on_disk: u32,
 }
 
 /// Where the engine is told. Never blocks: each task has at most one word or reader under way, and tasks are bounded.

@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     seen: u64,
+    /// When to look once more: a connection that was at the door during the change was judged by the old keys.
+    again: Option<Instant>,
     outdated: HashMap<NodeId, (HashSet<ConnectionId>, Instant)>,
 }
 
@@ -36,10 +38,15 @@ impl Renewals {
 impl Node {
     pub(super) fn renew_connections(&mut self, now: Instant) {
         let replaced = self.shared.gate.replaced();
-        if self.renewals.seen != replaced {
+        let news = self.renewals.seen != replaced;
+        if news || self.renewals.again.is_some_and(|again| again <= now) {
             self.renewals.seen = replaced;
+            self.renewals.again = news.then(|| now + self.config.handshake_timeout + GRACE);
             for node in self.shared.gate.outdated() {
                 let Some(link) = self.links.get(&node) else { continue };
+                if self.renewals.outdated.contains_key(&node) {
+                    continue;
+                }
                 tracing::info!(peer = %node, "a peer proved a cluster key that was withdrawn; it is admitted anew or closed");
                 self.renewals.outdated.insert(node, (link.connections().collect(), now + GRACE));
                 self.dial_node(node, PeerCondition::NotDialing, now);

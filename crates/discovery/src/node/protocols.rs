@@ -28,7 +28,7 @@ impl Node {
             BehaviourEvent::Ping(event) => self.on_ping(&event, now),
             BehaviourEvent::Identify(event) => self.on_identify(event, now),
             BehaviourEvent::Kademlia(event) => self.on_kademlia(event, now),
-            BehaviourEvent::Letters(event) => self.on_letter(event, now),
+            BehaviourEvent::Letters(event) => self.on_letter(event),
             BehaviourEvent::Introductions(event) => self.on_introduction(event, now),
             BehaviourEvent::Limits(never) => match never {},
         }
@@ -76,13 +76,7 @@ impl Node {
                 }
                 self.changed = true;
             }
-            identify::Event::Sent { peer_id: peer, .. } => {
-                if let Some(link) = node_id(&peer).and_then(|node| self.links.get_mut(&node)) {
-                    link.told();
-                    self.changed = true;
-                }
-            }
-            identify::Event::Pushed { .. } => {}
+            identify::Event::Sent { .. } | identify::Event::Pushed { .. } => {}
             identify::Event::Error { peer_id: peer, error, .. } => {
                 tracing::debug!(%peer, %error, "a peer could not be identified");
             }
@@ -177,7 +171,7 @@ impl Node {
         }
     }
 
-    fn on_letter(&mut self, event: LetterEvent, now: Instant) {
+    fn on_letter(&mut self, event: LetterEvent) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
                 Message::Request { request: Letter::Opened(message, bytes), channel, .. } => {
@@ -199,7 +193,7 @@ impl Node {
                 }
             },
             request_response::Event::OutboundFailure { request_id, error, .. } => {
-                self.on_letter_lost(request_id, &error, now);
+                self.on_letter_lost(request_id, &error);
             }
             request_response::Event::InboundFailure { peer, error, .. } => {
                 tracing::debug!(%peer, %error, "a message did not come in whole");
@@ -208,15 +202,12 @@ impl Node {
         }
     }
 
-    fn on_letter_lost(&mut self, request: OutboundRequestId, error: &request_response::OutboundFailure, now: Instant) {
+    fn on_letter_lost(&mut self, request: OutboundRequestId, error: &request_response::OutboundFailure) {
         let Some(node) = self.lanes.ended(request) else { return };
         tracing::debug!(%node, %error, "a message was not acknowledged");
         // One message may have been unlucky; where there is no connection the others would be as well.
         let gone = matches!(error, request_response::OutboundFailure::DialFailure);
         let others = if gone { self.lanes.give_up(node) } else { 0 };
-        if gone {
-            self.book.failed(node, now, rand::random());
-        }
         add(&self.shared.counters.messages_failed, 1 + others as u64);
         self.outbox.unreachable(node);
         self.send_waiting(node);
@@ -224,15 +215,18 @@ impl Node {
 
     /// Asks a peer whom it is connected to.
     pub(super) fn ask_for_introductions(&mut self, node: NodeId) {
+        let asked = WhoIsThere { addresses: self.own.told() };
         let introductions = &mut self.swarm.behaviour_mut().introductions;
-        let request = introductions.send_request(&peer_id(node), WhoIsThere);
+        let request = introductions.send_request(&peer_id(node), asked);
         self.asked.insert(request, node);
     }
 
     fn on_introduction(&mut self, event: IntroductionEvent, now: Instant) {
         match event {
-            request_response::Event::Message { peer, message: Message::Request { channel, .. }, .. } => {
+            request_response::Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 let Some(asker) = node_id(&peer) else { return };
+                let addresses = self.dialable_of(request.addresses);
+                self.book.heard(asker, addresses, now);
                 let known = self.acquaintances(asker);
                 // When the channel has closed, the asker has given up.
                 let _ = self.swarm.behaviour_mut().introductions.send_response(channel, known);

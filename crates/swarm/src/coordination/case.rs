@@ -63,7 +63,7 @@ pub(super) struct Case {
 impl Case {
     pub(super) fn new(digest: Digest, desk: &Desk<'_>) -> Self {
         let highest = desk.remembered.get(&digest).cloned();
-        let found = highest.as_ref().map(|grant| found_by(grant));
+        let found = highest.as_ref().map(found_by);
         Self {
             digest,
             seats: Seats::default(),
@@ -189,8 +189,8 @@ impl Case {
             // A holder knows how long the blob is but not whether its origin wants a credential; until some member asks,
             // it counts as private, so that nothing leaks.
             let length = self.holders.iter().map(|holder| holder.length).next();
-            let seats = || self.seats.iter().filter(|(_, seat)| seat.complete).find_map(|(_, seat)| seat.length);
-            self.found = length.or_else(seats).map(|length| Probe { length, visibility: Visibility::Private });
+            let length = length.or_else(|| self.complete_length());
+            self.found = length.map(|length| Probe { length, visibility: Visibility::Private });
         }
         if let Some(found) = self.found {
             self.holders.retain(|holder| holder.length == found.length);

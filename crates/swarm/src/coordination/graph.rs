@@ -93,18 +93,17 @@ impl<R: Rng> Weaver<'_, R> {
             let Some(other) = self.spare_abroad(node, &zone) else { break };
             self.join(node, other);
         }
-        for anywhere in [false, true] {
+        for within in [Some(&zone), None] {
             while self.degree(node) < want {
-                let Some(other) = self.spare(node, (!anywhere).then_some(&zone)) else { break };
+                let Some(other) = self.spare(node, within) else { break };
                 self.join(node, other);
             }
-        }
-        // Nobody has a link to spare: step into those of others.
-        for _ in 0..4 * want {
-            if self.degree(node) + 1 >= want {
-                break;
+            // Nobody there has a link to spare: step into those that are there.
+            for _ in 0..2 * want {
+                if self.degree(node) + 1 < want {
+                    self.splice(node, within);
+                }
             }
-            self.splice(node, &zone);
         }
     }
 
@@ -148,20 +147,24 @@ impl<R: Rng> Weaver<'_, R> {
         })
     }
 
-    /// Puts the member between two that are linked, at home where possible.
-    fn splice(&mut self, node: NodeId, home: &String) {
+    /// Puts the member between two that are linked and of which one, at least, is in the zone.
+    fn splice(&mut self, node: NodeId, zone: Option<&String>) {
         let from = self.random_name();
-        let at_home = self.seats.zones().get(home).and_then(|members| {
-            members.range(from..).chain(members.range(..from)).find(|other| **other != node).copied()
-        });
-        let Some(one) = at_home.or_else(|| self.seats.cyclic_from(from).find(|other| *other != node)) else { return };
+        let one = match zone {
+            None => self.seats.cyclic_from(from).find(|other| *other != node),
+            Some(zone) => self.seats.zones().get(zone).and_then(|members| {
+                members.range(from..).chain(members.range(..from)).find(|other| **other != node).copied()
+            }),
+        };
+        let Some(one) = one else { return };
         let from = self.random_name();
         let Some(seat) = self.seats.get(&one) else { return };
         let Some(&other) = seat.links.range(from..).chain(seat.links.range(..from)).next() else { return };
         let taken = other == node || self.linked(node, one) || self.linked(node, other);
         let crosses = self.zone(one) != self.zone(other);
         let needed = crosses && [one, other].iter().any(|end| self.abroad(*end) <= self.settings.links_abroad);
-        if !taken && !needed {
+        let leads_abroad = crosses && zone.is_some();
+        if !taken && !needed && !leads_abroad {
             self.cut(one, other);
             self.join(one, node);
             self.join(node, other);

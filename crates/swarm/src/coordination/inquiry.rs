@@ -40,9 +40,15 @@ impl Case {
         }
     }
 
-    /// Whether some node has everything.
+    /// Whether some node has everything, and how long that is can be told.
     pub(super) fn has_source(&self) -> bool {
-        !self.holders.is_empty() || self.seats.any_complete()
+        let length_known = || self.found.is_some() || self.complete_length().is_some();
+        !self.holders.is_empty() || (self.seats.any_complete() && length_known())
+    }
+
+    /// The blob's length as a member says that has all of it.
+    pub(super) fn complete_length(&self) -> Option<u64> {
+        self.seats.iter().filter(|(_, seat)| seat.complete).find_map(|(_, seat)| seat.length)
     }
 
     fn go_on(&mut self, desk: &mut Desk<'_>) {
@@ -261,16 +267,23 @@ impl Case {
     pub(super) fn missed(&mut self, desk: &mut Desk<'_>, gone: NodeId) {
         match &mut self.stage {
             Stage::Probing { node, .. } if *node == gone => self.appoint(desk, None),
-            Stage::Surveying(survey) => {
-                if survey.awaiting.remove(&gone) && survey.awaiting.is_empty() {
-                    self.conclude(desk);
+            Stage::Surveying(Survey { awaiting, .. }) | Stage::Securing { awaiting, .. }
+                if awaiting.contains(&gone) =>
+            {
+                awaiting.remove(&gone);
+                if awaiting.is_empty() {
+                    self.all_here(desk);
                 }
             }
-            Stage::Securing { awaiting, .. } => {
-                if awaiting.remove(&gone) && awaiting.is_empty() {
-                    self.deliver(desk);
-                }
-            }
+            _ => {}
+        }
+    }
+
+    /// Nobody is waited for any more.
+    fn all_here(&mut self, desk: &mut Desk<'_>) {
+        match self.stage {
+            Stage::Surveying(_) => self.conclude(desk),
+            Stage::Securing { .. } => self.deliver(desk),
             _ => {}
         }
     }

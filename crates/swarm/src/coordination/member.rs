@@ -41,7 +41,7 @@ pub struct Member {
 /// What waits to be polled: said whole, or with what the node has at that moment.
 #[derive(Debug)]
 pub(super) enum Queued {
-    Whole(MemberOutput),
+    Whole(Box<MemberOutput>),
     Join,
     Renew { round: u32 },
     Report { to: NodeId },
@@ -81,6 +81,7 @@ impl Member {
                     self.join_now(now);
                 }
             }
+            MemberInput::Known(found) => self.find(found),
             MemberInput::Unwanted => {
                 self.wanted = false;
                 if self.tenure.is_some() {
@@ -113,7 +114,7 @@ impl Member {
     pub fn poll(&mut self, now: Time, own: Own<'_>) -> Option<MemberOutput> {
         loop {
             let output = match self.out.pop_front()? {
-                Queued::Whole(output) => output,
+                Queued::Whole(output) => *output,
                 Queued::Join => match self.say_join(now, own) {
                     Some(output) => output,
                     None => continue,
@@ -185,7 +186,7 @@ impl Member {
     }
 
     pub(super) fn put(&mut self, output: MemberOutput) {
-        self.out.push_back(Queued::Whole(output));
+        self.out.push_back(Queued::Whole(Box::new(output)));
     }
 
     pub(super) fn send(&mut self, to: NodeId, message: ToCoordinator) {

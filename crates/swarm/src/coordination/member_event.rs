@@ -18,6 +18,8 @@ pub enum MemberInput {
         /// Whether this node knows a repository that has the blob and may ask its registry.
         can_seed: bool,
     },
+    /// The blob's length and visibility, as the node has them from before: nobody need ask the origin for them again.
+    Known(Probe),
     /// No reader wants it any more. The node stays in the swarm while it has pieces that others want.
     Unwanted,
     /// Every piece is here.

@@ -28,7 +28,8 @@ impl Contact {
     pub(super) fn new(mut addresses: Vec<SocketAddr>, mut zone: String) -> Arc<Self> {
         addresses.truncate(MAX_ADDRESSES);
         addresses.shrink_to_fit();
-        zone.truncate(zone.floor_char_boundary(MAX_ZONE));
+        let cut = (0..=MAX_ZONE.min(zone.len())).rev().find(|at| zone.is_char_boundary(*at)).unwrap_or(0);
+        zone.truncate(cut);
         Arc::new(Self { addresses, zone })
     }
 }

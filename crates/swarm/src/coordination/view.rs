@@ -79,16 +79,17 @@ impl View {
         lost
     }
 
-    /// A message came from this node. One that has just gone is not taken back for a message that was under way.
+    /// A message came from this node: it is live, whatever was said of it before.
     pub(super) fn heard_from(&mut self, now: Time, node: NodeId) {
-        if node == self.me || self.told.contains(&node) || self.gone.contains_key(&node) {
+        if node == self.me {
             return;
         }
-        let known = self.heard.contains_key(&node);
-        if known || self.heard.len() < MOST_HEARSAY {
+        let was_live = self.is_live(&node);
+        self.gone.remove(&node);
+        if !self.told.contains(&node) && (was_live || self.heard.len() < MOST_HEARSAY) {
             self.heard.insert(node, now);
         }
-        if !known {
+        if !was_live && self.is_live(&node) {
             self.change(now);
         }
     }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_speaks_is_live_and_one_that_is_gone_stays_gone_for_a_while() {
+    fn a_node_that_speaks_is_live_and_one_that_cannot_be_reached_is_not() {
         let digest = Digest::Sha256([9; 32]);
         let mut view = View::new(node(0), Time::ZERO);
         let mut rank = Rank::default();
@@ -174,7 +175,6 @@ mod tests {
         assert!(!view.rank(&digest, 64, &mut rank), "nothing changed");
 
         view.lost(Time::ZERO, node(2));
-        view.heard_from(Time::ZERO, node(2));
         view.rank(&digest, 64, &mut rank);
         assert_eq!(rank.others, vec![node(1)]);
 
@@ -182,5 +182,10 @@ mod tests {
         view.sweep(later);
         view.rank(&digest, 64, &mut rank);
         assert_eq!(rank.others, vec![node(2)], "discovery still lists it; the first was only heard of");
+
+        view.lost(later, node(2));
+        view.heard_from(later, node(2));
+        view.rank(&digest, 64, &mut rank);
+        assert_eq!(rank.others, vec![node(2)], "it speaks");
     }
 }

@@ -213,9 +213,11 @@ impl Engine {
         });
     }
 
-    fn learn_grant(&mut self, digest: Digest, grant: &SignedGrant) {
+    pub(super) fn learn_grant(&mut self, digest: Digest, grant: &SignedGrant) {
         self.door.learn(digest, grant.grant().visibility);
-        let Some(body) = self.body_mut(&digest) else { return };
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        pursuit.granted(grant);
+        let Some(body) = pursuit.body_mut() else { return };
         match body.book.learn_grant(grant) {
             Ok(Some(record)) => self.write_claim(digest, record),
             Ok(None) => {}

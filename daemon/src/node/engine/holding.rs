@@ -61,7 +61,7 @@ impl Engine {
     pub(super) fn admitted(&mut self, digest: Digest, outcome: Result<Admitted, StoreError>) {
         let now = self.clock.now();
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
-        let Admitted { shelf, book } = match outcome {
+        let Admitted { shelf, book, verified_on_disk } = match outcome {
             Ok(admitted) => admitted,
             Err(error) => {
                 tracing::error!(%digest, %error, "the store cannot take a blob");
@@ -71,6 +71,7 @@ impl Engine {
                 return;
             }
         };
+        self.metrics.pieces_verified_from_disk.inc_by(u64::from(verified_on_disk));
         let layout = *shelf.layout();
         let (have, chain) = (shelf.blob().pieces(), book.known());
         let swarm =
@@ -84,6 +85,10 @@ impl Engine {
             receiving: Default::default(),
             uploads: Default::default(),
         }));
+        for grant in pursuit.grants.clone() {
+            self.learn_grant(digest, &grant);
+        }
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
         let (early, neighbours) = (std::mem::take(&mut pursuit.early), pursuit.neighbours.clone());
         let lease = pursuit.lease.as_ref().map(|lease| lease.elsewhere.clone());
         let whole = pursuit.body().is_some_and(|body| body.swarm.have().is_full());
@@ -195,6 +200,25 @@ impl Engine {
         }
         self.redial();
         self.announce_if_due();
+        self.count_swarms();
+    }
+
+    /// Sets the gauges that say what the swarms are doing.
+    fn count_swarms(&self) {
+        let (mut seeking, mut pulling, mut holding, mut neighbours) = (0, 0, 0, 0);
+        for pursuit in self.pursuits.values() {
+            match pursuit.body().map(|body| (body.swarm.state(), body.shelf.blob().is_complete())) {
+                None => seeking += 1,
+                Some((state, complete)) => {
+                    neighbours += i64::from(state.neighbours);
+                    *(if complete { &mut holding } else { &mut pulling }) += 1;
+                }
+            }
+        }
+        for (state, count) in [("seeking", seeking), ("pulling", pulling), ("holding", holding)] {
+            self.metrics.swarms.with_label_values(&[state]).set(count);
+        }
+        self.metrics.swarm_peers.set(neighbours);
     }
 
     /// Gives leases back and takes leave, so that others go on at once.
@@ -214,6 +238,7 @@ fn take_stock(store: &Store, digest: &Digest, layout: Layout, sources: Arc<Sourc
     let held = store.admit(digest, layout)?;
     let blob = held.blob().clone();
     let layout = *blob.layout();
+    let mut verified_on_disk = 0;
     let book = match blob.proven()? {
         Some(chain) if blob.is_complete() => Book::proven(chain),
         _ => {
@@ -226,10 +251,10 @@ fn take_stock(store: &Store, digest: &Digest, layout: Layout, sources: Arc<Sourc
             if let Some(chain) = book.claimed_mut() {
                 let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
                 let rechecked = blob.recheck(chain, threads)?;
-                tracing::debug!(%digest, verified = rechecked.verified.held(), "took stock of a partial blob");
+                verified_on_disk = rechecked.verified.held();
             }
             book
         }
     };
-    Ok(Admitted { shelf: Arc::new(Shelf::new(held, sources)), book })
+    Ok(Admitted { shelf: Arc::new(Shelf::new(held, sources)), book, verified_on_disk })
 }

@@ -8,7 +8,7 @@ use std::{
 use shoal_blob::{Digest, PieceSet, Repository};
 use shoal_mirror::Failure;
 use shoal_proto::{
-    Epoch, NodeId,
+    Epoch, NodeId, SignedGrant,
     coordination::{Neighbour, Probe},
     trade::Message,
 };
@@ -26,6 +26,8 @@ use crate::node::{book::Book, mailbox::Opener, reading::Order, shelf::Shelf};
 
 /// Repositories that clients named for one blob; the latest is asked first.
 const MOST_REPOSITORIES: usize = 4;
+/// Leases of one blob that are remembered until its book is open.
+const MOST_GRANTS: usize = 4;
 /// Words of neighbours that are kept until the store has opened the blob.
 const MOST_EARLY: usize = 1024;
 
@@ -40,6 +42,8 @@ pub(super) struct Pursuit {
     pub(super) readers: BTreeSet<ReaderId>,
     pub(super) neighbours: BTreeMap<NodeId, Neighbour>,
     pub(super) lease: Option<Lease>,
+    /// The latest leases that were heard of, for the book that opens with the body.
+    pub(super) grants: Vec<SignedGrant>,
     pub(super) stage: Stage,
     /// Said before the body was there.
     pub(super) early: Vec<(NodeId, Message)>,
@@ -104,6 +108,7 @@ impl Pursuit {
             readers: BTreeSet::new(),
             neighbours: BTreeMap::new(),
             lease: None,
+            grants: Vec::new(),
             stage: Stage::Seeking,
             early: Vec::new(),
             unread_since: now,
@@ -115,6 +120,12 @@ impl Pursuit {
         self.repositories.retain(|known| *known != repository);
         self.repositories.insert(0, repository);
         self.repositories.truncate(MOST_REPOSITORIES);
+    }
+
+    pub(super) fn granted(&mut self, grant: &SignedGrant) {
+        self.grants.retain(|known| known.grant().epoch != grant.grant().epoch);
+        self.grants.insert(0, grant.clone());
+        self.grants.truncate(MOST_GRANTS);
     }
 
     pub(super) fn body(&self) -> Option<&Body> {

@@ -1,0 +1,21 @@
+//! Whole clusters of real daemons on loopback, against an origin that counts and misbehaves.
+//!
+//! `SHOAL_LOG=debug cargo test --test cluster` has the daemons say more; what they said is shown when a test fails.
+
+#![allow(clippy::unwrap_used)] // Functions beside the tests are tests as well, which the lint cannot see.
+
+mod bad_input;
+mod blame;
+mod cut_through;
+mod drain;
+mod fan_out;
+mod flaky_origin;
+mod lease;
+mod memory;
+mod reload;
+mod resume;
+mod secrets;
+mod store_limits;
+mod strangers;
+mod support;
+mod wrong_peer;
