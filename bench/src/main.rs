@@ -1,1 +1,54 @@
-fn main() {}
+//! `shoal-bench`: measurements of Shoal on this machine.
+//!
+//! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
+//! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
+
+mod memory;
+mod verify;
+
+use std::{fmt::Display, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// Measurements of Shoal on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "shoal-bench", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
+    Memory(memory::Args),
+    /// The speed of checking pieces against their chain, as a ratio to SHA-256 alone
+    Verify(verify::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Memory(args) => memory::run(&args).and_then(|report| {
+            show(&report, args.json)?;
+            report.check()
+        }),
+        Command::Verify(args) => verify::run(&args).and_then(|report| show(&report, args.json)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show<R: Serialize + Display>(report: &R, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}

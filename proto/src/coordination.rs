@@ -93,8 +93,8 @@ pub enum ToCoordinator {
         digest: Digest,
         /// The highest grant that I have seen.
         grant: Option<SignedGrant>,
-        /// That I hold it complete: its length in bytes.
-        holding: Option<u64>,
+        /// That I hold it complete.
+        holding: Option<Probe>,
         /// Where my data plane is reached.
         addresses: Vec<SocketAddr>,
         /// Where I am; may be empty.
@@ -227,8 +227,8 @@ pub struct Neighbour {
 pub struct Holding {
     /// The blob.
     pub digest: Digest,
-    /// Its length in bytes.
-    pub length: u64,
+    /// Its length in bytes, and whether its origin asked for a credential; private where the holder does not know.
+    pub found: Probe,
 }
 
 /// Why a node cannot read a blob at its origin.

@@ -1,6 +1,12 @@
 //! The store as a whole: opening, admission, removal, closing.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::{Mutex, RwLock};
 use shoal_blob::{Digest, Layout, PieceSet};
@@ -32,8 +38,8 @@ pub struct Store {
 
 struct Inner {
     place: Arc<Place>,
-    capacity: u64,
-    min_free: u64,
+    capacity: AtomicU64,
+    min_free: AtomicU64,
     /// Whoever changes which blobs are here: one at a time. The ledger itself is locked only for a look or a stroke.
     admission: Mutex<()>,
     ledger: Mutex<Ledger>,
@@ -71,7 +77,7 @@ impl Store {
         let ledger = Mutex::new(resume(&place, clean)?);
         let manifests = Manifests::open(place.clone())?;
         let tags = Tags::open(place.clone())?;
-        let (capacity, min_free) = (config.capacity, config.min_free);
+        let (capacity, min_free) = (config.capacity.into(), config.min_free.into());
         let (admission, hook) = (Mutex::new(()), RwLock::new(None));
         let store =
             Self { inner: Arc::new(Inner { place, capacity, min_free, admission, ledger, hook, manifests, tags }) };
@@ -170,7 +176,7 @@ impl Store {
             place.disk.free_bytes(place.folder.dir()).on("ask for the free space of", place.folder.dir())?;
         let unwritten = all.iter().map(|one| one.length - one.bytes).sum();
         let reserved = ledger.lock().reserved();
-        let (capacity, min_free) = (*capacity, *min_free);
+        let (capacity, min_free) = (capacity.load(Ordering::Relaxed), min_free.load(Ordering::Relaxed));
         Ok(Full { needed, capacity, reserved, disk_free, unwritten, min_free, held: 0, pinned: 0 })
     }
 
@@ -183,6 +189,13 @@ impl Store {
         tracing::info!(digest = %blob.digest(), bytes = blob.layout().length(), ?why, "a blob leaves the store");
         blob.vanish();
         self.inner.ledger.lock().strike(blob.digest());
+    }
+
+    /// Changes the capacity and the space that must stay free; what is beyond them goes with the next [`Store::relieve`] or
+    /// admission.
+    pub fn set_limits(&self, capacity: u64, min_free: u64) {
+        self.inner.capacity.store(capacity, Ordering::Relaxed);
+        self.inner.min_free.store(min_free, Ordering::Relaxed);
     }
 
     /// Evicts until the capacity and the space that must stay free are kept again: for a disk that others fill. Blocks for as
@@ -243,7 +256,13 @@ impl Store {
             (ledger.reserved(), ledger.all())
         };
         let (manifests, manifest_bytes) = manifests.usage();
-        let mut usage = Usage { capacity: *capacity, reserved, manifests, manifest_bytes, ..Usage::default() };
+        let mut usage = Usage {
+            capacity: capacity.load(Ordering::Relaxed),
+            reserved,
+            manifests,
+            manifest_bytes,
+            ..Usage::default()
+        };
         usage.disk_free = place.disk.free_bytes(place.folder.dir()).unwrap_or(0);
         for blob in all {
             let holding = blob.holding();

@@ -2,6 +2,8 @@
 //!
 //! A small sibling of what a benchmark would use: it checks what must always hold, not how fast it is.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the impossible should stop there")]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
@@ -93,7 +95,7 @@ impl Fleet {
         let chain =
             if have.is_full() { PieceSet::full(layout.count() + 1) } else { PieceSet::empty(layout.count() + 1) };
         let completed = have.is_full();
-        let swarm = Swarm::new(self.now, DIGEST, layout, Settings::default(), String::new(), seed).holding(have, chain);
+        let swarm = Swarm::new(self.now, DIGEST, layout, Settings::default(), String::new(), seed).holding(have, &chain);
         self.nodes.push(Node {
             swarm,
             capacity: Capacity::new(1, 64 << 20),

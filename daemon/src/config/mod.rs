@@ -23,7 +23,7 @@ pub use value::{
 
 /// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
 /// for the contents of those files as well.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 13] = [
     "cluster_key_file",
     "registry",
     "registries",
@@ -35,6 +35,8 @@ const LIVE: [&str; 11] = [
     "origin_in_flight",
     "origin_connections",
     "log",
+    "capacity",
+    "min_free",
 ];
 
 fn is_live(setting: &str) -> bool {

@@ -33,8 +33,8 @@ impl Figures for NodeFigures {
         let usage = self.store.usage();
         set(&metrics.store_capacity, usage.capacity);
         set(&metrics.store_used, usage.reserved);
-        set(&metrics.store_blobs_complete, usage.complete as u64);
-        set(&metrics.store_blobs_partial, (usage.blobs - usage.complete) as u64);
+        set(&metrics.store_blobs_complete, usage.complete);
+        set(&metrics.store_blobs_partial, usage.blobs - usage.complete);
 
         let origin = self.origins.counters();
         catch_up(&metrics.bytes_from_origin, origin.blob_bytes());
@@ -82,7 +82,7 @@ impl Figures for NodeFigures {
         let mut seen: Vec<BlobFigures> = entries
             .map(|entry| {
                 let holding = held.get(&entry.digest);
-                figures(entry.digest, entry.length, holding, entry.sources.from_origin(), entry.sources.from_peers())
+                figures(entry.digest, entry.length, holding, entry.sources.of_origin(), entry.sources.of_peers())
             })
             .take(most)
             .collect();

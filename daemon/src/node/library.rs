@@ -50,7 +50,7 @@ impl NodeLibrary {
         })
     }
 
-    async fn from_origin(&self, ask: &Ask, reference: &Reference) -> Result<Manifest, Failure> {
+    async fn fetch(&self, ask: &Ask, reference: &Reference) -> Result<Manifest, Failure> {
         let fetched = self.origins.manifest(&ask.repository, reference, None).await;
         let fetched = match fetched {
             Ok(fetched) => fetched,
@@ -112,7 +112,7 @@ impl Library for NodeLibrary {
         let manifest = match reference {
             Reference::Digest(digest) => match self.stored(digest) {
                 Some(stored) => answer(&stored.content_type, *digest, stored.bytes, None)?,
-                None => self.from_origin(ask, reference).await?,
+                None => self.fetch(ask, reference).await?,
             },
             Reference::Tag(_) if head => match self.origins.manifest_head(&ask.repository, reference, None).await {
                 Ok(head) => {
@@ -125,7 +125,7 @@ impl Library for NodeLibrary {
                 Err(error) if error.is_unavailable() => self.remembered(ask, reference, &error)?,
                 Err(error) => return Err(failure::of_origin(&error, reference)),
             },
-            Reference::Tag(_) => self.from_origin(ask, reference).await?,
+            Reference::Tag(_) => self.fetch(ask, reference).await?,
         };
         let visibility = self.door.visibility(&manifest.digest);
         self.door.permit(ask, reference, false, visibility).await?;

@@ -42,7 +42,7 @@ pub(super) enum Told {
     /// The store has made room for a blob, or found what it has of it and checked it.
     Admitted {
         digest: Digest,
-        outcome: Result<Admitted, StoreError>,
+        outcome: Result<Box<Admitted>, StoreError>,
     },
     /// A piece is verified and stored.
     Stored {

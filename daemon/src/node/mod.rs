@@ -211,6 +211,7 @@ impl Node {
         self.origins.reload(settings.registries.clone(), policy(&settings))?;
         self.door.reload(settings.allow_any_registry);
         self.limits.send_replace(limits(&settings));
+        self.store.set_limits(settings.capacity, settings.min_free);
         if let (Some(planes), Some(keys)) = (&self.planes, settings.cluster_keys) {
             planes.discovery.set_keys(keys.clone());
             planes.endpoint.set_keys(keys);

@@ -36,11 +36,11 @@ impl Sources {
         counter.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn from_origin(&self) -> u64 {
+    pub(super) fn of_origin(&self) -> u64 {
         self.origin.load(Ordering::Relaxed)
     }
 
-    pub(super) fn from_peers(&self) -> u64 {
+    pub(super) fn of_peers(&self) -> u64 {
         self.peers.load(Ordering::Relaxed)
     }
 }

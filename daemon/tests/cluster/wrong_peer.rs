@@ -19,8 +19,8 @@ use shoal::cluster::Cluster;
 use shoal_blob::{Layout, Midstate, PieceBuffer, PieceSet};
 use shoal_discovery::{Discovery, DiscoveryConfig};
 use shoal_proto::{
-    Authority, ClusterKeys, MAX_SEGMENT_STATES, NodeId, NodeKey, PieceHeader, Segment,
-    coordination::{Coordination, Holding, ToCoordinator, ToMember},
+    Authority, ClusterKeys, MAX_SEGMENT_STATES, NodeId, NodeKey, PieceHeader, Segment, Visibility,
+    coordination::{Coordination, Holding, Probe, ToCoordinator, ToMember},
     trade::{Envelope, Hello, Message},
 };
 use shoal_registry::Blob;
@@ -135,19 +135,20 @@ impl Mind {
     }
 
     fn coordinate(&self, event: shoal_discovery::Event) {
-        let (digest, length) = (self.blob.digest(), self.blob.len());
+        let digest = self.blob.digest();
+        let found = Probe { length: self.blob.len(), visibility: Visibility::Public };
         let (addresses, zone) = (self.discovery.my_addresses(), String::new());
         let say = |to, word| drop(self.discovery.send(to, Coordination::ToCoordinator(word)));
         match event {
             shoal_discovery::Event::View { live } => {
                 for to in live {
-                    let holdings = vec![Holding { digest, length }];
+                    let holdings = vec![Holding { digest, found }];
                     say(to, ToCoordinator::Announce { holdings, addresses: addresses.clone(), zone: zone.clone() });
                 }
             }
             shoal_discovery::Event::Message { from, message: Coordination::ToMember(word) } => match word {
                 ToMember::Ask { digest: asked } => {
-                    let holding = (asked == digest).then_some(length);
+                    let holding = (asked == digest).then_some(found);
                     say(from, ToCoordinator::Know { digest: asked, grant: None, holding, addresses, zone });
                 }
                 ToMember::Keep { grant } => {

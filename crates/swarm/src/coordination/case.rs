@@ -170,11 +170,11 @@ impl Case {
     }
 
     pub(super) fn announced(&mut self, desk: &mut Desk<'_>, node: NodeId, contact: &Arc<Contact>, holding: Holding) {
-        let other_length = self.found.is_some_and(|found| found.length != holding.length);
-        if other_length || Layout::new(holding.length).is_err() {
+        let other_length = self.found.is_some_and(|found| found.length != holding.found.length);
+        if other_length || Layout::new(holding.found.length).is_err() {
             return;
         }
-        self.holders.announced(desk.now, node, contact, holding.length, desk.settings.most_holders);
+        self.holders.announced(desk.now, node, contact, holding.found, desk.settings.most_holders);
         if !matches!(self.stage, Stage::Securing { .. } | Stage::Leased(_) | Stage::Served | Stage::Resting { .. })
             && self.seats.any_wants()
             && self.is_mine(desk)
@@ -186,14 +186,16 @@ impl Case {
     /// No lease is needed: some node has everything. Those who want it are told where.
     pub(super) fn serve(&mut self, desk: &mut Desk<'_>) {
         if self.found.is_none() {
-            // A holder knows how long the blob is but not whether its origin wants a credential; until some member asks,
-            // it counts as private, so that nothing leaks.
-            let length = self.holders.iter().map(|holder| holder.length).next();
+            // Not every holder remembers whether the origin wanted a credential: where none says that it did not, the blob
+            // counts as private, so that nothing leaks.
+            let public = self.holders.iter().any(|holder| holder.found.visibility == Visibility::Public);
+            let visibility = if public { Visibility::Public } else { Visibility::Private };
+            let length = self.holders.iter().map(|holder| holder.found.length).next();
             let length = length.or_else(|| self.complete_length());
-            self.found = length.map(|length| Probe { length, visibility: Visibility::Private });
+            self.found = length.map(|length| Probe { length, visibility });
         }
         if let Some(found) = self.found {
-            self.holders.retain(|holder| holder.length == found.length);
+            self.holders.retain(|holder| holder.found.length == found.length);
         }
         self.stage = Stage::Served;
         let wanting = self.seats.iter().filter(|(_, seat)| seat.wants).map(|(node, _)| node).collect();

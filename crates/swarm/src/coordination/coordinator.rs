@@ -175,15 +175,15 @@ impl Coordinator {
                         case.learnt(desk, from, grant);
                     }
                     match holding {
-                        Some(length) => {
+                        Some(found) => {
                             let contact = Contact::new(addresses, zone);
-                            case.announced(desk, from, &contact, shoal_proto::coordination::Holding { digest, length });
+                            case.announced(desk, from, &contact, shoal_proto::coordination::Holding { digest, found });
                         }
                         None => {
                             case.holders.remove(&from);
                         }
                     }
-                    case.answered(desk, from, holding);
+                    case.answered(desk, from, holding.is_some());
                 });
             }
             ToCoordinator::Kept { digest, epoch } => self.with(now, digest, |case, desk| case.kept(desk, from, epoch)),

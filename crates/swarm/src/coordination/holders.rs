@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
-use shoal_proto::NodeId;
+use shoal_proto::{NodeId, coordination::Probe};
 
 use super::seats::Contact;
 use crate::Time;
@@ -13,8 +13,8 @@ use crate::Time;
 pub(super) struct Holder {
     pub(super) node: NodeId,
     pub(super) contact: Arc<Contact>,
-    /// The blob's length in bytes, as it says.
-    pub(super) length: u64,
+    /// The blob's length and visibility, as it says.
+    pub(super) found: Probe,
     heard: Time,
 }
 
@@ -40,8 +40,8 @@ impl Holders {
     }
 
     /// Notes an announcement. A holder beyond `most` is not needed and not remembered.
-    pub(super) fn announced(&mut self, now: Time, node: NodeId, contact: &Arc<Contact>, length: u64, most: usize) {
-        let holder = Holder { node, contact: contact.clone(), length, heard: now };
+    pub(super) fn announced(&mut self, now: Time, node: NodeId, contact: &Arc<Contact>, found: Probe, most: usize) {
+        let holder = Holder { node, contact: contact.clone(), found, heard: now };
         if let Some(known) = self.0.iter_mut().find(|known| known.node == node) {
             *known = holder;
         } else if self.0.len() < most {

@@ -101,14 +101,14 @@ impl Case {
     }
 
     /// A node has said what it knows; what that was has been noted already.
-    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, from: NodeId, holding: Option<u64>) {
+    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, from: NodeId, holding: bool) {
         match &mut self.stage {
             Stage::Asking { awaiting, .. } => {
                 awaiting.remove(&from);
                 self.ask_on(desk);
             }
             Stage::Surveying(survey) => {
-                if holding.is_some() && self.holders.get(&from).is_some() {
+                if holding && self.holders.get(&from).is_some() {
                     survey.union = PieceSet::full(survey.union.size());
                 }
                 if survey.awaiting.remove(&from) && survey.awaiting.is_empty() {

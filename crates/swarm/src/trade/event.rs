@@ -32,6 +32,7 @@ pub enum Fault {
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once and gone; a box would cost more than the copy")]
 pub enum Input {
     /// A connection to a member of this swarm is there.
     Met {
@@ -118,6 +119,7 @@ pub enum Input {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "moved once and gone; a box would cost more than the copy")]
 pub enum Output {
     /// Say this to a neighbour.
     Send {

@@ -105,9 +105,15 @@ impl Seeding {
 
 impl Swarm {
     pub(super) fn appoint(&mut self, now: Time, elsewhere: PieceSet) {
-        let elsewhere = if elsewhere.size() == self.have.size() { elsewhere } else { PieceSet::none_of(&self.layout) };
+        let says = elsewhere.size() == self.have.size();
+        let elsewhere = if says { elsewhere } else { PieceSet::none_of(&self.layout) };
         match &mut self.seeding {
-            Some(seeding) => seeding.elsewhere = elsewhere,
+            // The same lease under another coordinator, which may know nothing of who has what.
+            Some(seeding) if !says => seeding.done = false,
+            Some(seeding) => {
+                seeding.elsewhere = elsewhere;
+                seeding.done = false;
+            }
             None => {
                 let mut seeding = Seeding::new(now, elsewhere);
                 for piece in self.have.iter().filter(|&piece| self.copies[piece as usize] == 0) {

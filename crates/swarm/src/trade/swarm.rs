@@ -110,10 +110,10 @@ impl Swarm {
 
     /// The same, holding these pieces from an earlier life.
     #[must_use]
-    pub fn holding(mut self, have: PieceSet, chain: PieceSet) -> Self {
+    pub fn holding(mut self, have: PieceSet, chain: &PieceSet) -> Self {
         assert_eq!((have.size(), chain.size()), (self.layout.count(), self.layout.count() + 1), "sets of this blob");
         self.have = have;
-        self.chain.union_with(&chain);
+        self.chain.union_with(chain);
         self
     }
 

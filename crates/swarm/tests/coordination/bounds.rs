@@ -5,7 +5,7 @@ use std::time::Duration;
 use shoal_blob::{Digest, PieceSet};
 use shoal_proto::{
     Epoch, Grant, NodeId, NodeKey, SignedGrant, Visibility,
-    coordination::{Holding, Join, ToCoordinator, ToMember},
+    coordination::{Holding, Join, Probe, ToCoordinator, ToMember},
 };
 use shoal_swarm::{
     Time,
@@ -79,7 +79,9 @@ fn digests_and_holders_have_limits_and_the_oldest_go_first() {
     let settings = Settings { most_digests: 50, most_holders: 2, most_holdings: 60, ..Settings::default() };
     let (mut coordinator, now) = coordinator(settings);
     for round in 0..5u16 {
-        let holdings = (0..200).map(|n| Holding { digest: digest(n), length: 5 }).collect();
+        let holdings = (0..200)
+            .map(|n| Holding { digest: digest(n), found: Probe { length: 5, visibility: Visibility::Private } })
+            .collect();
         let message = ToCoordinator::Announce { holdings, addresses: vec![], zone: String::new() };
         coordinator.handle(now, Input::Told { from: node(round), message });
     }
@@ -105,7 +107,7 @@ fn digests_and_holders_have_limits_and_the_oldest_go_first() {
 fn nothing_is_kept_for_ever() {
     let (mut coordinator, mut now) = coordinator(Settings::default());
     let (from, holder) = (farther(digest(0)).next().unwrap(), farther(digest(0)).nth(1).unwrap());
-    let holdings = vec![Holding { digest: digest(0), length: 5 }];
+    let holdings = vec![Holding { digest: digest(0), found: Probe { length: 5, visibility: Visibility::Private } }];
     let message = ToCoordinator::Announce { holdings, addresses: vec![], zone: String::new() };
     coordinator.handle(now, Input::Told { from: holder, message });
     coordinator.handle(now, Input::Told { from, message: join(digest(0), None) });

@@ -21,6 +21,7 @@ use shoal_swarm::{
 
 pub(crate) const PIECES: u32 = 64;
 pub(crate) const LENGTH: u64 = (PIECES as u64) << 20;
+pub(crate) const FOUND: Probe = Probe { length: LENGTH, visibility: Visibility::Public };
 /// How often seeds read and members copy.
 pub(crate) const STEP: Duration = Duration::from_millis(50);
 
@@ -216,7 +217,7 @@ impl Net {
     }
 
     pub(crate) fn announce(&mut self, node: usize, to: usize) {
-        let holdings = vec![Holding { digest: digest(), length: LENGTH }];
+        let holdings = vec![Holding { digest: digest(), found: FOUND }];
         let message = ToCoordinator::Announce { holdings, addresses: vec![], zone: self.nodes[node].zone.clone() };
         self.send(node, self.nodes[to].id, Coordination::ToCoordinator(message));
     }
@@ -355,7 +356,7 @@ impl Net {
                 Output::Tell { to, message } => self.send(node, to, Coordination::ToMember(message)),
                 Output::Answer { to, message } => self.send(node, to, Coordination::ToCoordinator(message)),
                 Output::Know { to, digest, grant } => {
-                    let holding = (self.complete(node)).then_some(LENGTH);
+                    let holding = (self.complete(node)).then_some(FOUND);
                     let zone = self.nodes[node].zone.clone();
                     let message = ToCoordinator::Know { digest, grant, holding, addresses: vec![], zone };
                     self.send(node, to, Coordination::ToCoordinator(message));

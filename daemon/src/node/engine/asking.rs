@@ -9,6 +9,8 @@ use shoal_swarm::{
 };
 use tokio::sync::oneshot;
 
+use crate::node::access;
+
 use super::{
     Engine,
     pursuit::{Opening, Pursuit, Stage},
@@ -23,6 +25,16 @@ impl Engine {
             let member = shoal_swarm::coordination::Member::new(me, digest, Default::default());
             Pursuit::new(now, digest, member)
         })
+    }
+
+    /// Wants the blob of the cluster. What the store knows of it need not be asked of the origin again.
+    fn want(&mut self, digest: Digest) {
+        if let Some(blob) = self.store.blob(&digest) {
+            let visibility = access::of_stored(&self.door, &self.store, &digest);
+            let found = Probe { length: blob.layout().length(), visibility };
+            self.tell_member(digest, MemberInput::Known(found));
+        }
+        self.tell_member(digest, MemberInput::Wanted { can_seed: true });
     }
 
     /// A client wants to know how long a blob is. The cluster is asked, so that the origin is asked once.
@@ -46,7 +58,7 @@ impl Engine {
             return;
         }
         pursuit.finders.push(reply);
-        self.tell_member(digest, MemberInput::Wanted { can_seed: true });
+        self.want(digest);
     }
 
     /// A client wants to read a blob.
@@ -62,7 +74,7 @@ impl Engine {
         pursuit.idle_since = now;
         pursuit.readers.insert(opening.reader);
         pursuit.openers.push(opening);
-        self.tell_member(digest, MemberInput::Wanted { can_seed: true });
+        self.want(digest);
         self.serve_openers(digest);
     }
 

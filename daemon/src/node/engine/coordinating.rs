@@ -118,7 +118,7 @@ impl Engine {
         let message = ToCoordinator::Know {
             digest,
             grant,
-            holding: holding.map(|blob| blob.layout().length()),
+            holding: holding.map(|blob| self.holding(digest, blob.layout().length()).found),
             addresses: self.addresses.clone(),
             zone: self.zone.clone(),
         };
@@ -168,7 +168,10 @@ impl Engine {
                 }
                 self.end_lease(digest);
             }
-            MemberOutput::NewGrant(grant) => self.learn_grant(digest, &grant),
+            MemberOutput::NewGrant(grant) => {
+                self.learn_grant(digest, &grant);
+                self.tell_coordinator(CoordinatorInput::Learnt(grant));
+            }
             MemberOutput::Fail(refusal) => {
                 let failure = failure::of_refusal(refusal, &digest);
                 self.give_up(digest, &failure, refusal);
@@ -219,7 +222,7 @@ impl Engine {
         pursuit.granted(grant);
         let Some(body) = pursuit.body_mut() else { return };
         match body.book.learn_grant(grant) {
-            Ok(Some(record)) => self.write_claim(digest, record),
+            Ok(Some(record)) => self.write_claim(digest, &record),
             Ok(None) => {}
             Err(rejected) => tracing::warn!(%digest, %rejected, "a grant was not taken"),
         }
@@ -227,7 +230,7 @@ impl Engine {
 
     /// Gives the lease back, if there is one.
     pub(super) fn return_lease(&mut self, digest: Digest, reason: Returned) {
-        if !self.pursuits.get(&digest).is_some_and(|pursuit| pursuit.lease.is_some()) {
+        if self.pursuits.get(&digest).is_none_or(|pursuit| pursuit.lease.is_none()) {
             return;
         }
         let whole = self.pursuits.get(&digest).and_then(Pursuit::body).is_some_and(|body| body.swarm.have().is_full());
@@ -254,7 +257,8 @@ impl Engine {
     }
 
     fn holding(&self, digest: Digest, length: u64) -> Holding {
-        Holding { digest, length }
+        let visibility = access::of_stored(&self.door, &self.store, &digest);
+        Holding { digest, found: Probe { length, visibility } }
     }
 
     pub(super) fn announce_if_due(&mut self) {

@@ -53,16 +53,16 @@ impl Engine {
         pursuit.stage = Stage::Admitting;
         let sources = self.sources(digest, layout.length());
         tokio::task::spawn_blocking(move || {
-            let outcome = take_stock(&store, &digest, layout, sources);
+            let outcome = take_stock(&store, &digest, layout, sources).map(Box::new);
             mailbox.tell(Told::Admitted { digest, outcome });
         });
     }
 
-    pub(super) fn admitted(&mut self, digest: Digest, outcome: Result<Admitted, StoreError>) {
+    pub(super) fn admitted(&mut self, digest: Digest, outcome: Result<Box<Admitted>, StoreError>) {
         let now = self.clock.now();
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
         let Admitted { shelf, book, verified_on_disk } = match outcome {
-            Ok(admitted) => admitted,
+            Ok(admitted) => *admitted,
             Err(error) => {
                 tracing::error!(%digest, %error, "the store cannot take a blob");
                 self.metrics.store_errors.with_label_values(&["admit"]).inc();
@@ -75,7 +75,7 @@ impl Engine {
         let layout = *shelf.layout();
         let (have, chain) = (shelf.blob().pieces(), book.known());
         let swarm =
-            Swarm::new(now, digest, layout, self.trade.clone(), self.zone.clone(), rand::random()).holding(have, chain);
+            Swarm::new(now, digest, layout, self.trade.clone(), self.zone.clone(), rand::random()).holding(have, &chain);
         pursuit.stage = Stage::Open(Box::new(Body {
             shelf,
             swarm,
@@ -116,8 +116,8 @@ impl Engine {
                 tracing::info!(
                     %digest,
                     bytes = body.shelf.layout().length(),
-                    from_origin = body.shelf.sources.from_origin(),
-                    from_peers = body.shelf.sources.from_peers(),
+                    from_origin = body.shelf.sources.of_origin(),
+                    from_peers = body.shelf.sources.of_peers(),
                     "a blob is complete and proven"
                 );
                 self.tell_member(digest, MemberInput::Completed);

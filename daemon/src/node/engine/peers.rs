@@ -2,7 +2,7 @@
 
 use shoal_blob::Digest;
 use shoal_proto::{NodeId, coordination::Neighbour, trade::Message};
-use shoal_swarm::trade::Input;
+use shoal_swarm::{coordination::MemberInput, trade::Input};
 use shoal_transfer::{Event, Peer};
 
 use super::{Engine, pursuit::Stage};
@@ -121,17 +121,16 @@ impl Engine {
             }
             Stage::Seeking | Stage::Admitting => pursuit.keep_early(from, message),
             Stage::Open(body) => match message {
-                Message::Grant(grant) => match body.book.learn_grant(&grant) {
-                    Ok(Some(record)) => self.write_claim(digest, record),
-                    Ok(None) => {}
-                    Err(rejected) => tracing::warn!(peer = %from, %digest, %rejected, "a grant was not taken"),
-                },
+                Message::Grant(grant) => {
+                    self.learn_grant(digest, &grant);
+                    self.tell_member(digest, MemberInput::GrantSeen(grant));
+                }
                 Message::Chain(segment) => {
                     let boundaries = segment.segment().boundaries();
                     match body.book.learn(&segment) {
                         Ok(record) => {
                             if let Some(record) = record {
-                                self.write_claim(digest, record);
+                                self.write_claim(digest, &record);
                             }
                             self.tell_swarm(digest, Input::Chained { boundaries, from: Some(from) });
                         }

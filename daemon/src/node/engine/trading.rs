@@ -200,7 +200,7 @@ impl Engine {
             Ok(record) => {
                 let boundary = piece.index().get() + 1;
                 if let Some(record) = record {
-                    self.write_claim(digest, record);
+                    self.write_claim(digest, &record);
                 }
                 match from {
                     Source::Origin => self.metrics.pieces_verified_from_origin.inc(),
@@ -231,9 +231,9 @@ impl Engine {
     }
 
     /// Appends to the sidecar. Short: it is synced with the pieces that come after it.
-    pub(super) fn write_claim(&mut self, digest: Digest, record: bytes::Bytes) {
+    pub(super) fn write_claim(&mut self, digest: Digest, record: &[u8]) {
         let Some(body) = self.body_mut(&digest) else { return };
-        if let Err(error) = body.shelf.blob().append_claim(&record) {
+        if let Err(error) = body.shelf.blob().append_claim(record) {
             tracing::warn!(%digest, %error, "a claim could not be written; after a crash its pieces are read again");
         }
     }
