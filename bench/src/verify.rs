@@ -103,8 +103,7 @@ impl Blob {
             for share in self.links.chunks(PIECES / threads) {
                 scope.spawn(move || {
                     for (index, link) in share {
-                        let verdict = self.piece(*index, *link);
-                        black_box(verdict.expect("the links are those of these bytes"));
+                        self.piece(*index, *link).expect("the links are those of these bytes");
                     }
                 });
             }

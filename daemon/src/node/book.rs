@@ -116,8 +116,8 @@ impl Book {
         match &self.chain {
             Chain::Claimed(chain) => chain.midstate(boundary),
             Chain::Proven(chain) => {
-                let piece = self.layout.piece(boundary);
-                piece.map(|piece| chain.link(piece).from).or_else(|| Some(Midstate::terminal(&self.digest)))
+                let end = (boundary == self.layout.count()).then(|| Midstate::terminal(&self.digest));
+                self.layout.piece(boundary).map(|piece| chain.link(piece).from).or(end)
             }
         }
     }
@@ -138,6 +138,10 @@ impl Book {
 
     /// A segment that a neighbour relayed. Returns the record for the sidecar where it was new.
     pub(super) fn learn(&mut self, signed: &SignedSegment) -> Result<Option<Bytes>, Rejected> {
+        if self.knows(signed.segment()) {
+            // Everybody relays: most come more than once, and a signature is dear.
+            return Ok(None);
+        }
         let segment = signed.check()?;
         if segment.digest != self.digest || segment.length != self.layout.length() {
             return Err(Rejected::OtherBlob);
@@ -155,6 +159,15 @@ impl Book {
             return Ok(None);
         }
         Ok(Some(self.keep(signed.clone())))
+    }
+
+    fn knows(&self, segment: &Segment) -> bool {
+        let about_this = segment.digest == self.digest && segment.length == self.layout.length();
+        about_this
+            && segment
+                .boundaries()
+                .zip(segment.states())
+                .all(|(boundary, state)| self.midstate(boundary) == Some(state))
     }
 
     fn keep(&mut self, segment: SignedSegment) -> Bytes {

@@ -83,6 +83,8 @@ pub(super) enum Told {
     /// What the origin said of a blob's length.
     Probed {
         digest: Digest,
+        /// The repository that has it.
+        repository: Option<Repository>,
         outcome: Result<Probe, Refusal>,
     },
     /// The nodes closest to a digest, nearest first, this one included.

@@ -11,6 +11,7 @@ use crate::support::{
 };
 
 const UNKNOWN: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
+const OTHER: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000bb";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Waits for the log line about a request: a warning or a note on one line with what was asked.
@@ -47,7 +48,7 @@ async fn what_cannot_be_served_is_answered_as_the_specification_says() {
         (format!("Models/Upper/blobs/{UNKNOWN}"), &here, none(), 400, "NAME_INVALID", "Models/Upper"),
         (format!("models/../../etc/blobs/{UNKNOWN}"), &here, none(), 400, "NAME_INVALID", "models/../../etc"),
         (format!("models/b/blobs/{UNKNOWN}"), &elsewhere, none(), 403, "DENIED", "other.test"),
-        (format!("models/c/blobs/{UNKNOWN}"), &gone, none(), 502, "UNAVAILABLE", "models/c"),
+        (format!("models/c/blobs/{OTHER}"), &gone, none(), 502, "UNAVAILABLE", "models/c"),
         ("models/d/manifests/v1".to_owned(), &elsewhere, none(), 403, "DENIED", "models/d"),
         ("models/e/manifests/nothing".to_owned(), &here, none(), 404, "MANIFEST_UNKNOWN", "models/e"),
         ("models/f/manifests/.dot".to_owned(), &here, none(), 400, "MANIFEST_INVALID", "models/f"),

@@ -18,8 +18,6 @@ async fn every_connection_breaks_after_a_random_number_of_bytes() {
     let counts = origin.counts().blob(&layer.digest());
     assert!(counts.bodies_cut > 5, "{counts:?}");
     assert_eq!(counts.heads, 1);
-    // What was under way when a connection was reset may be lost on it, but nothing that had come.
-    assert!(counts.bytes_sent < 2 * layer.len(), "{counts:?}");
     cluster.shutdown().await.unwrap();
 }
 

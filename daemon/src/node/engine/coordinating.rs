@@ -211,8 +211,10 @@ impl Engine {
         let (origins, mailbox) = (self.origins.clone(), self.mailbox.clone());
         let repositories = pursuit.repositories.clone();
         tokio::spawn(async move {
-            let outcome = ask_origin(&origins, &repositories, digest).await;
-            mailbox.tell(Told::Probed { digest, outcome });
+            let answer = ask_origin(&origins, &repositories, digest).await;
+            let repository = answer.as_ref().ok().map(|(_, repository)| repository.clone());
+            let outcome = answer.map(|(probe, _)| probe);
+            mailbox.tell(Told::Probed { digest, repository, outcome });
         });
     }
 
@@ -332,11 +334,14 @@ async fn ask_origin(
     origins: &Origins,
     repositories: &[shoal_blob::Repository],
     digest: Digest,
-) -> Result<Probe, Refusal> {
+) -> Result<(Probe, shoal_blob::Repository), Refusal> {
     let mut refused = Refusal::NotFound;
     for repository in repositories {
         match origins.head_blob(repository, &digest).await {
-            Ok(head) => return Ok(Probe { length: head.length, visibility: access::seen(head.visibility) }),
+            Ok(head) => {
+                let found = Probe { length: head.length, visibility: access::seen(head.visibility) };
+                return Ok((found, repository.clone()));
+            }
             Err(error) => {
                 tracing::warn!(%digest, %repository, %error, "this node cannot read a blob at its origin");
                 refused = reading::refusal(&error);

@@ -74,8 +74,8 @@ impl Engine {
         self.metrics.pieces_verified_from_disk.inc_by(u64::from(verified_on_disk));
         let layout = *shelf.layout();
         let (have, chain) = (shelf.blob().pieces(), book.known());
-        let swarm =
-            Swarm::new(now, digest, layout, self.trade.clone(), self.zone.clone(), rand::random()).holding(have, &chain);
+        let swarm = Swarm::new(now, digest, layout, self.trade.clone(), self.zone.clone(), rand::random())
+            .holding(have, &chain);
         pursuit.stage = Stage::Open(Box::new(Body {
             shelf,
             swarm,
@@ -204,9 +204,12 @@ impl Engine {
     }
 
     /// Sets the gauges that say what the swarms are doing.
-    fn count_swarms(&self) {
+    fn count_swarms(&mut self) {
         let (mut seeking, mut pulling, mut holding, mut neighbours) = (0, 0, 0, 0);
-        for pursuit in self.pursuits.values() {
+        for pursuit in self.pursuits.values_mut() {
+            let impatience = pursuit.body().map_or(0, |body| body.swarm.state().impatience);
+            self.metrics.seed_waits_given_up.inc_by(u64::from(impatience.saturating_sub(pursuit.impatience)));
+            pursuit.impatience = impatience;
             match pursuit.body().map(|body| (body.swarm.state(), body.shelf.blob().is_complete())) {
                 None => seeking += 1,
                 Some((state, complete)) => {

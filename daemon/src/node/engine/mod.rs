@@ -252,7 +252,12 @@ impl Engine {
                 }
             }
             Told::Completed { digest, outcome } => self.completed(digest, outcome),
-            Told::Probed { digest, outcome } => self.tell_member(digest, MemberInput::Probed(outcome)),
+            Told::Probed { digest, repository, outcome } => {
+                if let (Some(pursuit), Some(repository)) = (self.pursuits.get_mut(&digest), repository) {
+                    pursuit.named(repository);
+                }
+                self.tell_member(digest, MemberInput::Probed(outcome));
+            }
             Told::Closest { digest, nodes } => {
                 self.tell_member(digest, MemberInput::CoordinatorsFound { closest: nodes });
             }

@@ -45,6 +45,8 @@ pub(super) struct Pursuit {
     /// The latest leases that were heard of, for the book that opens with the body.
     pub(super) grants: Vec<SignedGrant>,
     pub(super) stage: Stage,
+    /// How often the seed had lost patience when it was last counted.
+    pub(super) impatience: u32,
     /// Said before the body was there.
     pub(super) early: Vec<(NodeId, Message)>,
     /// Since when nobody here reads it.
@@ -110,6 +112,7 @@ impl Pursuit {
             lease: None,
             grants: Vec::new(),
             stage: Stage::Seeking,
+            impatience: 0,
             early: Vec::new(),
             unread_since: now,
             idle_since: now,

@@ -7,7 +7,7 @@ use shoal_proto::{
     trade::{Envelope, Message},
 };
 use shoal_swarm::trade::{Fault, Input, Output, SlotId, Source};
-use shoal_transfer::IncomingPiece;
+use shoal_transfer::{IncomingPiece, UploadError};
 use tokio::sync::mpsc;
 
 use super::{
@@ -80,7 +80,10 @@ impl Engine {
                 self.metrics.pieces_refused.with_label_values(&["wrong_bytes"]).inc();
                 tracing::warn!(%digest, peer = %node, ?span, "a peer sent wrong bytes and is shut out of this swarm");
             }
-            Output::Orphaned => self.tell_member(digest, shoal_swarm::coordination::MemberInput::Orphaned),
+            Output::Orphaned => {
+                tracing::debug!(%digest, "no neighbour that may be taken from has what is missing here");
+                self.tell_member(digest, shoal_swarm::coordination::MemberInput::Orphaned);
+            }
             Output::LeaseDone => self.return_lease(digest, Returned::Done),
             Output::Complete => self.complete(digest),
         }
@@ -154,6 +157,11 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::debug!(%digest, %piece, peer = %to, %error, "an upload did not end well");
+                    if let UploadError::Source { .. } = error {
+                        // The stream may never have begun: the peer must not wait for it.
+                        let message = Message::Refuse { slot, piece: piece.get() };
+                        let _ = peer.send(&Envelope { digest, message });
+                    }
                     None
                 }
             };
