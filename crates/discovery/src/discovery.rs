@@ -7,24 +7,12 @@ use shoal_proto::{ClusterKeys, NodeId, coordination::Coordination};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Counters, DiscoveryConfig, Event, Readiness, SendError, StartError, frames::Letters, node, ring, shared::Shared,
+    Counters, DiscoveryConfig, Event, Readiness, SendError, StartError, command::Command, frames::Letters, node, ring,
+    shared::Shared,
 };
 
 /// How many commands may wait for the task.
 const MOST_COMMANDS: usize = 4096;
-
-/// What a handle asks of the task.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Send a frame.
-    Send { to: NodeId, frame: Vec<u8> },
-    /// Deliver a message of mine to me.
-    Keep { message: Box<Coordination>, bytes: usize },
-    /// Find the nodes closest to a digest.
-    Closest { digest: Digest, answer: oneshot::Sender<Vec<NodeId>> },
-    /// End.
-    Stop { stopped: oneshot::Sender<()> },
-}
 
 /// A handle to the control plane of this node; clones are handles to the same. The node leaves the network when the last
 /// one is dropped.

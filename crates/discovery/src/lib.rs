@@ -15,6 +15,7 @@ mod admission;
 mod behaviour;
 mod book;
 mod bootstrap;
+mod command;
 mod config;
 mod counters;
 mod discovery;

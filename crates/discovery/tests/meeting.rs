@@ -10,8 +10,8 @@ use cluster::{LIMIT, Member, config, eventually, key, keys, message, start};
 use shoal_blob::Digest;
 use shoal_discovery::{DiscoveryConfig, Event, Readiness, SendError, StartError};
 use shoal_proto::{
-    NodeId,
-    coordination::{Coordination, Holding, ToCoordinator},
+    NodeId, Visibility,
+    coordination::{Coordination, Holding, Probe, ToCoordinator},
 };
 
 async fn cluster(size: u8) -> Vec<Member> {
@@ -210,7 +210,13 @@ async fn an_unknown_node_is_unreachable_and_too_long_a_message_is_refused() {
     let unreachable = |event: &Event| matches!(event, Event::Unreachable { node } if *node == nobody).then_some(());
     alone.until("unreachable node", unreachable).await;
 
-    let holdings = vec![Holding { digest: Digest::Sha512([1; 64]), length: u64::MAX }; 10_000];
+    let holdings = vec![
+        Holding {
+            digest: Digest::Sha512([1; 64]),
+            found: Probe { length: u64::MAX, visibility: Visibility::Public }
+        };
+        10_000
+    ];
     let announce = ToCoordinator::Announce { holdings, addresses: vec![], zone: String::new() };
     let refused = alone.discovery.send(nobody, Coordination::ToCoordinator(announce));
     assert!(matches!(refused, Err(SendError::Encoding(_))));

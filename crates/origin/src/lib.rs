@@ -46,6 +46,7 @@ mod registry;
 mod relay;
 mod retry;
 mod run;
+mod run_settings;
 mod runs;
 mod secret;
 mod stream;
@@ -63,7 +64,8 @@ pub use registry::Visibility;
 pub use relay::{Listing, Relayed};
 pub use retry::Patience;
 pub use run::RunEvent;
-pub use runs::{RunSettings, Runs};
+pub use run_settings::RunSettings;
+pub use runs::Runs;
 pub use stream::BlobStream;
 
 /// How this client names itself to origins.

@@ -13,7 +13,7 @@ use crate::{
     blob::refuse_encoded,
     body::collect,
     counters::RequestKind,
-    error::OriginError,
+    error::{ErrorKind, OriginError},
     failure::Failure,
     origins::Origins,
     registry::{Answer, Ask, Registry, Visibility},
@@ -50,7 +50,8 @@ impl Origins {
     /// Asks for the head of a manifest. `accept` is a caller's own `Accept`, sent before the usual types.
     ///
     /// # Errors
-    /// [`OriginError`]; [`WrongBytes`](crate::ErrorKind::WrongBytes) when the answer is about another digest than was asked for.
+    /// [`OriginError`]; [`WrongBytes`](crate::ErrorKind::WrongBytes) when the answer is about another digest than was asked for,
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) when it is longer than [`MOST_MANIFEST_BYTES`].
     pub async fn manifest_head(
         &self,
         repository: &Repository,
@@ -128,6 +129,10 @@ fn head(answer: &Answer, reference: &Reference) -> Result<Option<ManifestHead>, 
     let (Some(content_type), Some(digest), Some(length)) = (content_type(headers), digest, length) else {
         return Ok(None);
     };
+    if length > MOST_MANIFEST_BYTES as u64 {
+        // A GET would fail: a client that is told so now goes elsewhere at once.
+        return Err(Failure::Final(ErrorKind::TooLarge { limit: MOST_MANIFEST_BYTES as u64 }));
+    }
     Ok(Some(ManifestHead { content_type, digest, length, visibility: answer.visibility }))
 }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, future::Future, ops::Range, pin::Pin, time
 
 use bytes::Bytes;
 
-use crate::{error::OriginError, runs::RunSettings, stream::BlobStream};
+use crate::{error::OriginError, run_settings::RunSettings, stream::BlobStream};
 
 /// What comes of wanted pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]

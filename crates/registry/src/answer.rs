@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde_json::json;
 use shoal_blob::Digest;
 
-use crate::body::Severed;
+use crate::severed::Severed;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Severed>;
 

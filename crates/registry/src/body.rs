@@ -6,7 +6,6 @@ use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use shoal_blob::Digest;
 use tokio::sync::watch;
 
 use crate::{
@@ -14,19 +13,12 @@ use crate::{
     answer::Body,
     faults::{Cut, Mischief},
     ledger::{Account, Ledger},
+    severed::Severed,
     wire::Ending,
 };
 
 /// The most bytes that are handed over at a time.
 const CHUNK_BYTES: u64 = 128 * 1024;
-
-/// A body was cut on request.
-#[derive(Debug, thiserror::Error)]
-#[error("the body of {digest} was cut at byte {at}, as a fault asked")]
-pub(crate) struct Severed {
-    digest: Digest,
-    at: u64,
-}
 
 /// A body being sent.
 ///

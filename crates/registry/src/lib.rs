@@ -40,6 +40,7 @@ mod pacer;
 mod refusal;
 mod registry;
 mod service;
+mod severed;
 mod token;
 mod wire;
 

@@ -63,9 +63,16 @@ impl DockerRegistry {
         format!("{}/{image}", self.address)
     }
 
-    /// Its access log so far.
-    pub(crate) fn entries(&self) -> anyhow::Result<Vec<Entry>> {
-        entries(&self.server.out()?)
+    /// How many lines its access log has once a push has ended. A line is written after the answer was sent, so the last
+    /// one may come when the client has gone.
+    pub(crate) async fn lines_of_push(&mut self) -> anyhow::Result<usize> {
+        let is_last = |entry: &Entry| entry.method == "PUT" && entry.path().contains("/manifests/");
+        self.server
+            .until(async |server| {
+                let entries = entries(&server.out().ok()?).ok()?;
+                entries.iter().any(is_last).then_some(entries.len())
+            })
+            .await
     }
 
     /// Ends it and returns its whole access log.

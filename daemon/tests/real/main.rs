@@ -42,9 +42,9 @@ async fn containerd_pulls_an_image_on_two_of_three_nodes() -> anyhow::Result<()>
     let dir = tempfile::tempdir()?;
     let layout = Layout::create(dir.path().join("image"))?;
     let image = layout.image("weights.bin", FILE_BYTES, "v1")?;
-    let origin = DockerRegistry::start(&dir.path().join("origin")).await?;
+    let mut origin = DockerRegistry::start(&dir.path().join("origin")).await?;
     skopeo::push(&layout, "v1", &origin.address("library/weights:v1")).await?;
-    let before = origin.entries()?.len();
+    let before = origin.lines_of_push().await?;
 
     let cluster = cluster(&origin).await?;
     let client = async |node| {
@@ -85,9 +85,9 @@ async fn skopeo_pulls_a_real_model_by_the_path() -> anyhow::Result<()> {
         Artifact::model("sentence/all-minilm-l6-v2", "v1", &[("model.safetensors", Blob::new(bytes.clone()))]);
     let layout = Layout::create(dir.path().join("model"))?;
     layout.artifact(&artifact, "v1")?;
-    let origin = DockerRegistry::start(&dir.path().join("origin")).await?;
+    let mut origin = DockerRegistry::start(&dir.path().join("origin")).await?;
     skopeo::push(&layout, "v1", &origin.address("sentence/all-minilm-l6-v2:v1")).await?;
-    let before = origin.entries()?.len();
+    let before = origin.lines_of_push().await?;
 
     let cluster = cluster(&origin).await?;
     let layer = artifact.layer().digest();

@@ -49,5 +49,6 @@ pub(crate) fn met(needs: impl IntoIterator<Item = Need>) -> bool {
 pub(crate) fn skip(why: &str) {
     assert!(env::var_os("SHOAL_REQUIRE_REAL").is_none_or(|value| value != "1"), "SHOAL_REQUIRE_REAL=1, and {why}");
     // Not `eprintln!`, whose output is kept from view where a test passes.
-    writeln!(std::io::stderr(), "SKIPPED: {why}").ok();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(std::io::stderr(), "SKIPPED: {test}: {why}").ok();
 }

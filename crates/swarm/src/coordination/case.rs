@@ -175,7 +175,13 @@ impl Case {
             return;
         }
         self.holders.announced(desk.now, node, contact, holding.found, desk.settings.most_holders);
+        // What a holder says that was asked because of an orphan is no news: that it has the blob is what the orphan doubts.
+        let is_doubted = match &self.stage {
+            Stage::Surveying(survey) => survey.orphan.is_some() && survey.awaiting.contains(&node),
+            _ => false,
+        };
         if !matches!(self.stage, Stage::Securing { .. } | Stage::Leased(_) | Stage::Served | Stage::Resting { .. })
+            && !is_doubted
             && self.seats.any_wants()
             && self.is_mine(desk)
         {

@@ -248,15 +248,25 @@ impl Swarm {
                     seeding.missed();
                 }
             }
-            Source::Neighbour(node) if fault == Fault::WrongBytes => {
-                let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
-                neighbour.demotions += 1;
-                let span = self.settings.demotion * 3 * 2u32.pow(neighbour.demotions.min(8));
-                neighbour.shut_until = Some(now + span);
-                self.outputs.push_back(Output::ShutOut { node, span });
-            }
+            Source::Neighbour(node) if fault == Fault::WrongBytes => self.shut_out(now, node),
             Source::Neighbour(_) => {}
         }
+    }
+
+    /// A neighbour sent wrong bytes. What it says that it has is no copy any more: others must not wait for it, and the
+    /// seed must not leave it out.
+    fn shut_out(&mut self, now: Time, node: NodeId) {
+        let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
+        neighbour.demotions += 1;
+        let span = self.settings.demotion * 3 * 2u32.pow(neighbour.demotions.min(8));
+        neighbour.shut_until = Some(now + span);
+        neighbour.wants = false;
+        neighbour.lacks = self.have.held();
+        for piece in std::mem::replace(&mut neighbour.have, PieceSet::none_of(&self.layout)).iter() {
+            self.copies[piece as usize] -= 1;
+        }
+        self.outputs.push_back(Output::ShutOut { node, span });
+        self.holders_changed();
     }
 
     pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {

@@ -12,6 +12,7 @@ mod capacity;
 mod downloads;
 mod event;
 mod neighbour;
+mod news;
 mod pace;
 mod readers;
 mod seeding;

@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
 use shoal_blob::{Digest, Layout, PieceSet};
 use shoal_proto::{
     NodeId,
-    trade::{Hello, MAX_BATCH, Message},
+    trade::{Hello, Message},
 };
 
 use super::{
@@ -54,8 +54,8 @@ pub struct Swarm {
     pub(super) slots: Slots,
     pub(super) seeding: Option<Seeding>,
     /// Pieces that were stored since the last announcement, and when it is due.
-    news: Vec<u32>,
-    announce_at: Option<Time>,
+    pub(super) news: Vec<u32>,
+    pub(super) announce_at: Option<Time>,
     /// When something last came, or could not be expected to.
     pub(super) progress_at: Time,
     pub(super) outputs: VecDeque<Output>,
@@ -229,10 +229,11 @@ impl Swarm {
     }
 
     fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
-        if !self.neighbours.contains_key(&from) {
-            return;
-        }
+        let Some(neighbour) = self.neighbours.get(&from) else { return };
+        let shut_out = neighbour.shut_out(now);
         match message {
+            // One that sends wrong bytes has nothing to be counted on.
+            Message::Hello(_) | Message::Have { .. } if shut_out => {}
             Message::Hello(hello) => self.greeted(from, hello),
             Message::Have { pieces, queue } => self.note_have(from, &pieces, queue),
             Message::Lost { pieces } => self.note_lost(from, &pieces),
@@ -318,86 +319,6 @@ impl Swarm {
         }
         self.drop_flights_from(node, capacity);
         self.drop_slots_of(node, capacity);
-        self.holders_changed();
-    }
-
-    fn learn_chain(&mut self, boundaries: std::ops::Range<u32>, from: Option<NodeId>) {
-        let mut sender = from.and_then(|node| self.neighbours.get_mut(&node));
-        for boundary in boundaries.start..boundaries.end.min(self.chain.size()) {
-            self.chain.insert(boundary);
-            if let Some(sender) = &mut sender {
-                sender.chain.insert(boundary);
-            }
-        }
-    }
-
-    fn forget_chain(&mut self) {
-        let pieces = self.layout.count();
-        self.chain = PieceSet::empty(pieces + 1);
-        self.chain.insert(0);
-        self.chain.insert(pieces);
-        for neighbour in self.neighbours.values_mut() {
-            neighbour.chain = PieceSet::empty(pieces + 1);
-        }
-    }
-
-    /// Sends a neighbour the midstates around these ascending pieces that it does not have.
-    pub(super) fn send_chain(&mut self, to: NodeId, pieces: &[u32]) {
-        let Some(neighbour) = self.neighbours.get_mut(&to) else { return };
-        let mut ranges: Vec<std::ops::Range<u32>> = Vec::new();
-        for boundary in pieces.iter().flat_map(|&piece| [piece, piece + 1]) {
-            if boundary > 0 && boundary < self.layout.count() && neighbour.chain.insert(boundary) {
-                match ranges.last_mut() {
-                    Some(last) if last.end == boundary => last.end += 1,
-                    _ => ranges.push(boundary..boundary + 1),
-                }
-            }
-        }
-        self.outputs.extend(ranges.into_iter().map(|boundaries| Output::SendChain { to, boundaries }));
-    }
-
-    /// A piece has come to rest here: it is news for the neighbours.
-    pub(super) fn note_news(&mut self, now: Time, piece: u32) {
-        for neighbour in self.neighbours.values_mut() {
-            if !neighbour.have.contains(piece) {
-                neighbour.lacks += 1;
-                neighbour.barred_until = None;
-            }
-        }
-        self.news.push(piece);
-        self.announce_at.get_or_insert(now + self.settings.batch);
-        if self.news.len() >= MAX_BATCH {
-            self.announce();
-        }
-    }
-
-    fn announce(&mut self) {
-        self.announce_at = None;
-        let mut pieces = std::mem::take(&mut self.news);
-        pieces.sort_unstable();
-        if pieces.is_empty() {
-            return;
-        }
-        let queue = u16::try_from(self.flights.count() + self.slots.uploading()).unwrap_or(u16::MAX);
-        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
-        for node in nodes {
-            self.send_chain(node, &pieces);
-            self.say(node, Message::Have { pieces: pieces.clone(), queue });
-        }
-    }
-
-    fn lost(&mut self, pieces: &[u32]) {
-        let gone: Vec<u32> = pieces.iter().copied().filter(|&piece| self.have.remove(piece)).collect();
-        self.news.retain(|piece| !gone.contains(piece));
-        for neighbour in self.neighbours.values_mut() {
-            neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
-        }
-        let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
-        for batch in gone.chunks(MAX_BATCH) {
-            for &node in &nodes {
-                self.say(node, Message::Lost { pieces: batch.to_vec() });
-            }
-        }
         self.holders_changed();
     }
 

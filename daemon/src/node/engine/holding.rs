@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Engine,
-    pursuit::{Body, Stage},
+    pursuit::{Body, Pursuit, Stage},
 };
 use crate::node::{
     book::Book,
@@ -60,7 +60,13 @@ impl Engine {
 
     pub(super) fn admitted(&mut self, digest: Digest, outcome: Result<Box<Admitted>, StoreError>) {
         let now = self.clock.now();
+        let again = matches!(outcome, Err(StoreError::Full(_))) && self.let_go(digest);
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        if again {
+            pursuit.stage = Stage::Seeking;
+            self.admit(digest);
+            return;
+        }
         let Admitted { shelf, book, verified_on_disk } = match outcome {
             Ok(admitted) => *admitted,
             Err(error) => {
@@ -106,6 +112,20 @@ impl Engine {
             // It was whole when the daemon stopped, and not proven yet.
             self.complete(digest);
         }
+    }
+
+    /// Ends the pursuits of blobs that are whole and that nobody reads or takes just now, so that the store may evict
+    /// them for another one. Returns whether there were any.
+    fn let_go(&mut self, wanted: Digest) -> bool {
+        let idle = |pursuit: &Pursuit| {
+            let body = pursuit.body().filter(|body| body.shelf.blob().is_complete() && !body.swarm.is_useful());
+            body.is_some() && !pursuit.is_read() && pursuit.lease.is_none() && pursuit.digest != wanted
+        };
+        let idle: Vec<Digest> = self.pursuits.values().filter(|p| idle(p)).map(|pursuit| pursuit.digest).collect();
+        for digest in &idle {
+            self.dismiss(*digest);
+        }
+        !idle.is_empty()
     }
 
     pub(super) fn completed(&mut self, digest: Digest, outcome: Result<(), StoreError>) {
@@ -170,7 +190,7 @@ impl Engine {
         let mut unread = Vec::new();
         let mut idle = Vec::new();
         for (digest, pursuit) in &mut self.pursuits {
-            let read = !pursuit.readers.is_empty() || !pursuit.finders.is_empty() || !pursuit.openers.is_empty();
+            let read = pursuit.is_read();
             if read {
                 pursuit.unread_since = now;
             }

@@ -145,6 +145,11 @@ impl Pursuit {
         }
     }
 
+    /// Whether a client here reads it, or waits for it.
+    pub(super) fn is_read(&self) -> bool {
+        !(self.readers.is_empty() && self.finders.is_empty() && self.openers.is_empty())
+    }
+
     /// What is stored; nothing, of no known size, while the store has not been asked.
     pub(super) fn held(&self) -> PieceSet {
         self.body().map_or_else(|| PieceSet::empty(0), |body| body.swarm.have().clone())
