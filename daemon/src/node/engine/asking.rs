@@ -34,6 +34,9 @@ impl Engine {
             let found = Probe { length: blob.layout().length(), visibility };
             self.tell_member(digest, MemberInput::Known(found));
         }
+        if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+            pursuit.wanted = true;
+        }
         self.tell_member(digest, MemberInput::Wanted { can_seed: true });
     }
 
@@ -121,6 +124,7 @@ impl Engine {
         self.return_lease(digest, Returned::Refused(refusal));
         if let Some(pursuit) = self.pursuits.get_mut(&digest) {
             pursuit.fail(failure);
+            pursuit.wanted = false;
         }
         self.tell_swarm(digest, Input::Wants(false));
         self.tell_member(digest, MemberInput::Unwanted);

@@ -121,8 +121,11 @@ impl Engine {
             let body = pursuit.body().filter(|body| body.shelf.blob().is_complete() && !body.swarm.is_useful());
             body.is_some() && !pursuit.is_read() && pursuit.lease.is_none() && pursuit.digest != wanted
         };
-        let idle: Vec<Digest> = self.pursuits.values().filter(|p| idle(p)).map(|pursuit| pursuit.digest).collect();
-        for digest in &idle {
+        let mut idle: Vec<_> =
+            self.pursuits.values().filter(|p| idle(p)).map(|pursuit| (pursuit.unread_since, pursuit.digest)).collect();
+        // The store takes the end of a pursuit for a use: the order of the uses must stay.
+        idle.sort_unstable();
+        for (_, digest) in &idle {
             self.dismiss(*digest);
         }
         !idle.is_empty()
@@ -203,11 +206,12 @@ impl Engine {
             if read || useful || busy || (wanted && !whole && pursuit.body().is_some()) {
                 pursuit.idle_since = now;
             }
-            if !wanted && !whole {
+            if pursuit.wanted && !wanted && !whole {
+                pursuit.wanted = false;
                 unread.push(*digest);
             }
             if now.since(pursuit.idle_since) >= IDLE_FOR {
-                idle.push(*digest);
+                idle.push((pursuit.unread_since, *digest));
             }
         }
         for digest in unread {
@@ -215,7 +219,8 @@ impl Engine {
             self.tell_swarm(digest, Input::Wants(false));
             self.tell_member(digest, MemberInput::Unwanted);
         }
-        for digest in idle {
+        idle.sort_unstable();
+        for (_, digest) in idle {
             self.dismiss(digest);
         }
         self.redial();

@@ -49,6 +49,8 @@ pub(super) struct Pursuit {
     pub(super) impatience: u32,
     /// Said before the body was there.
     pub(super) early: Vec<(NodeId, Message)>,
+    /// Whether a client of this node is waited for, or was until a moment ago.
+    pub(super) wanted: bool,
     /// Since when nobody here reads it.
     pub(super) unread_since: Time,
     /// Since when nobody anywhere was seen to need it of this node.
@@ -114,6 +116,7 @@ impl Pursuit {
             stage: Stage::Seeking,
             impatience: 0,
             early: Vec::new(),
+            wanted: false,
             unread_since: now,
             idle_since: now,
         }
