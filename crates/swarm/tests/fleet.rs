@@ -377,6 +377,22 @@ fn one_who_sends_wrong_bytes_is_shut_out_and_the_rest_go_on() {
 }
 
 #[test]
+fn what_only_one_who_sends_wrong_bytes_has_is_read_from_the_origin() {
+    let mut fleet = Fleet::new(2, 64, 8);
+    let liar = fleet.add(9, PieceSet::full(64));
+    fleet.nodes[liar].spoils = true;
+    fleet.wants(0);
+    fleet.wants(1);
+    fleet.introduce_all();
+    fleet.run_until(|fleet| fleet.orphaned >= 2);
+    // Nobody counts on the liar's pieces: the seed reads every one of them.
+    fleet.input(0, Input::Appointed { elsewhere: PieceSet::none_of(&fleet.layout) });
+    fleet.finish();
+    assert_eq!(fleet.read_in_all(), 64);
+    assert!(fleet.shut_out.iter().all(|&(_, whom)| whom == liar));
+}
+
+#[test]
 fn without_anybody_who_has_it_a_member_says_so() {
     let mut fleet = Fleet::new(2, 10, 7);
     fleet.wants(0);

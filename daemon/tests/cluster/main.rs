@@ -11,7 +11,6 @@ mod drain;
 mod fan_out;
 mod flaky_origin;
 mod lease;
-mod memory;
 mod reload;
 mod resume;
 mod secrets;

@@ -257,6 +257,10 @@ impl Swarm {
     /// seed must not leave it out.
     fn shut_out(&mut self, now: Time, node: NodeId) {
         let Some(neighbour) = self.neighbours.get_mut(&node) else { return };
+        if neighbour.shut_out(now) {
+            // It was on its way when the first one came: one fault, not several.
+            return;
+        }
         neighbour.demotions += 1;
         let span = self.settings.demotion * 3 * 2u32.pow(neighbour.demotions.min(8));
         neighbour.shut_until = Some(now + span);

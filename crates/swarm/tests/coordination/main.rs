@@ -285,6 +285,20 @@ fn after_a_restart_of_all_holders_are_found_by_asking_or_announcing() {
 }
 
 #[test]
+fn a_holder_that_gives_nothing_does_not_keep_the_origin_from_being_read() {
+    let mut net = Net::settled(4, 19);
+    net.holds_all(3);
+    net.nodes[3].gives = false;
+    (0..4).for_each(|node| net.announce(3, node));
+    net.run(SECOND);
+    (0..3).for_each(|node| net.want(node));
+    let took = net.run_until(30 * SECOND, |net| all_complete(net, 0..3)).unwrap();
+    assert!(took > 2 * SECOND, "the holder was believed at first");
+    assert_eq!(net.probes, 0, "its word about the length is taken");
+    read_once(&net);
+}
+
+#[test]
 fn members_that_resume_do_not_read_again_what_they_have_together() {
     let mut net = Net::settled(4, 13);
     for node in 0..4 {

@@ -49,6 +49,8 @@ pub(crate) struct Node {
     /// The lease it reads by, and what it leaves out.
     pub(crate) seeding: Option<(SignedGrant, PieceSet)>,
     pub(crate) became_seed: u32,
+    /// Whether others get pieces from it; one that does not still says what it has.
+    pub(crate) gives: bool,
     /// When it last got a piece, or said that it gets none.
     pub(crate) fed: Time,
     pub(crate) view: BTreeSet<usize>,
@@ -118,6 +120,7 @@ impl Net {
             found: None,
             seeding: None,
             became_seed: 0,
+            gives: true,
             fed: Time::ZERO,
             view: BTreeSet::from([index]),
             wake: None,

@@ -35,7 +35,7 @@ impl Net {
             }
             for other in self.nodes[node].neighbours.clone() {
                 let other = self.by_id[&other];
-                if !self.reaches(node, other) {
+                if !self.reaches(node, other) || !self.nodes[other].gives {
                     continue;
                 }
                 let theirs = self.nodes[other].held.clone();
