@@ -73,7 +73,7 @@ async fn in_folder(args: &DemoArgs, folder: &Path) -> anyhow::Result<Report> {
         .await?;
     cluster.wait_all_ready().await?;
     bars.say(&format!(
-        "{nodes} daemons are ready after {:.1} s, in {}",
+        "all daemons ({nodes}) are ready after {:.1} s, in {}",
         begun.elapsed().as_secs_f64(),
         folder.display()
     ));

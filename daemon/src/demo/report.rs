@@ -99,7 +99,7 @@ impl fmt::Display for Report {
         )?;
         let all = self.blob.bytes.saturating_mul(self.nodes.len() as u64);
         let rate = shown((all as f64 / self.seconds.max(0.001)) as u64);
-        writeln!(f, "{} nodes had it after {:.2} s: {rate}/s together.", self.nodes.len(), self.seconds)
+        writeln!(f, "All nodes ({}) had it after {:.2} s: {rate}/s together.", self.nodes.len(), self.seconds)
     }
 }
 
