@@ -25,8 +25,8 @@ pub(super) struct Seeding {
     last_came: Option<Time>,
     /// Since when the limit of sole pieces holds the seed back.
     held_back_since: Option<Time>,
-    /// Pieces beyond that limit, by lost patience; until the limit is met again.
-    allowance: u32,
+    /// Whether one piece may be read beyond that limit, by lost patience.
+    pass: bool,
     impatience: u32,
     done: bool,
 }
@@ -35,6 +35,9 @@ pub(super) struct Seeding {
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait for pieces that others were said to have before they are read.
 const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A seed that was held back goes on at this part of the limit.
+const RESUME: (u64, u64) = (3, 4);
 
 impl Seeding {
     fn new(now: Time, elsewhere: PieceSet) -> Self {
@@ -49,7 +52,7 @@ impl Seeding {
             pace: Pace::default(),
             last_came: None,
             held_back_since: None,
-            allowance: 0,
+            pass: false,
             impatience: 0,
             done: false,
         }
@@ -169,19 +172,27 @@ impl Swarm {
                 return;
             }
             let alone = u64::from(seeding.in_flight + seeding.sole.held());
-            let beyond = (alone + 1).saturating_sub(u64::from(seeding.allowance)) * piece_bytes;
-            if company && alone > 0 && beyond > self.settings.sole_bytes {
+            // Once held back it waits for more room than a piece's, so that it reads in runs and not piece by piece.
+            let most = if seeding.held_back_since.is_some() {
+                RESUME.0 * self.settings.sole_bytes / RESUME.1
+            } else {
+                self.settings.sole_bytes
+            };
+            let beyond = company && alone > 0 && (alone + 1) * piece_bytes > most.max(piece_bytes);
+            if beyond && !seeding.pass {
                 seeding.held_back_since.get_or_insert(now);
                 return;
-            }
-            if seeding.held_back_since.take().is_some() && alone < self.settings.sole_bytes / piece_bytes {
-                seeding.allowance = 0;
             }
             let bytes = self.bytes_of(number);
             let Some(piece) = self.layout.piece(number).filter(|_| capacity.reserve(bytes)) else { return };
             if let Some(seeding) = &mut self.seeding {
                 seeding.in_flight += 1;
                 seeding.cursor = number + 1;
+                if beyond {
+                    seeding.pass = false;
+                } else {
+                    seeding.held_back_since = None;
+                }
             }
             self.flights.add_from_origin(now, number);
             self.outputs.push_back(Output::FetchOrigin { piece });
@@ -229,7 +240,7 @@ impl Swarm {
         let Some(seeding) = &mut self.seeding else { return };
         if seeding.held_back_since.is_some_and(|since| since + seeding.patience(pieces) <= now) {
             seeding.held_back_since = Some(now);
-            seeding.allowance += 1;
+            seeding.pass = true;
             seeding.impatience += 1;
         }
         // Those who were said to have the rest have not come: it is read after all.
