@@ -24,7 +24,7 @@ const MOST_KEYS: usize = 8;
 pub struct ClusterKey([u8; 32]);
 
 /// The keys of a cluster: the first proves, all are accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterKeys(Vec<ClusterKey>);
 
 /// Why a text is not a list of cluster keys.

@@ -147,7 +147,7 @@ impl Layer {
             capacity: Some(Size(100 << 30)),
             min_free: Some(Size(10 << 30)),
             alone_after: Some(Span(Duration::from_secs(30))),
-            in_flight: Some(Size(96 << 20)),
+            in_flight: Some(Size(64 << 20)),
             origin_in_flight: Some(Size(32 << 20)),
             origin_connections: count(4),
             mirror_connections: count(1024),

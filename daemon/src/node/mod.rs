@@ -34,7 +34,7 @@ use shoal_mirror::{Mirror, MirrorConfig};
 use shoal_origin::{Origins, Policy, RunSettings};
 use shoal_proto::{ClusterKeys, NodeKey};
 use shoal_store::{Departure, Store, StoreConfig};
-use shoal_transfer::{Endpoint, TransferConfig};
+use shoal_transfer::{Endpoint, Peer, TransferConfig};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -69,6 +69,7 @@ pub struct Node {
     origins: Origins,
     door: Arc<Door>,
     planes: Option<Planes>,
+    keys: Mutex<Option<ClusterKeys>>,
     limits: watch::Sender<Limits>,
     stop: CancellationToken,
     mirror: JoinHandle<()>,
@@ -168,6 +169,7 @@ impl Node {
             origins,
             door,
             planes,
+            keys: Mutex::new(settings.cluster_keys.clone()),
             limits,
             mirror: tokio::spawn({
                 let stop = stop.clone();
@@ -213,8 +215,13 @@ impl Node {
         self.limits.send_replace(limits(&settings));
         self.store.set_limits(settings.capacity, settings.min_free);
         if let (Some(planes), Some(keys)) = (&self.planes, settings.cluster_keys) {
-            planes.discovery.set_keys(keys.clone());
-            planes.endpoint.set_keys(keys);
+            let changed = self.keys.lock().replace(keys.clone()) != Some(keys.clone());
+            if changed {
+                planes.discovery.set_keys(keys.clone());
+                planes.endpoint.set_keys(keys);
+                // Each peer proves itself anew: one whose key was taken out does not come back.
+                planes.endpoint.peers().iter().for_each(Peer::close);
+            }
         }
         Ok(())
     }
