@@ -12,8 +12,8 @@ pub const HEAD_BYTES: usize = 5;
 pub const MAX_TRADE_BODY: usize = 512 << 10;
 /// The longest body of a coordination message, in bytes.
 pub const MAX_COORDINATION_BODY: usize = 512 << 10;
-/// The longest head of a piece's stream, in bytes.
-pub const MAX_PIECE_HEADER: usize = 256;
+/// The longest head of a piece's stream, in bytes: two signed midstates of SHA-512.
+pub const MAX_PIECE_HEADER: usize = 1024;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use shoal_blob::Digest;
 
+use crate::SignedSegment;
+
 /// What stands before a piece's bytes on its stream. The bytes follow, exactly as many as the piece has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceHeader {
     /// The blob.
     pub digest: Digest,
@@ -16,4 +18,6 @@ pub struct PieceHeader {
     pub from: [u8; 8],
     /// The first bytes of the midstate behind it.
     pub to: [u8; 8],
+    /// The midstates that the receiver said it lacks, as their hasher signed them; one segment may have both.
+    pub proof: Vec<SignedSegment>,
 }

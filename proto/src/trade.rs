@@ -1,12 +1,13 @@
 //! What neighbours of a swarm say, in order, over the one control stream of their connection.
 //!
-//! Order is part of the protocol: a [`Message::Grant`] precedes the [`Message::Chain`] signed under it, and a `Chain`
-//! precedes any `Have`, `Slot` or `Offer` that needs its midstates. A piece whose midstates are not here is refused.
+//! Order is part of the protocol: a [`Message::Grant`] precedes the first `Slot` or `Offer` that a piece signed under it may
+//! answer. The midstates themselves travel at the head of a piece's stream ([`PieceHeader`](crate::PieceHeader)), those
+//! that its `Take` names; a piece that brings none where they are lacking is refused.
 
 use serde::{Deserialize, Serialize};
 use shoal_blob::{Digest, PieceSet};
 
-use crate::{SignedGrant, SignedSegment};
+use crate::SignedGrant;
 
 /// How many pieces one batch may name.
 pub const MAX_BATCH: usize = 4096;
@@ -27,8 +28,6 @@ pub enum Message {
     Hello(Hello),
     /// A lease that I know; precedes what its seed signed.
     Grant(SignedGrant),
-    /// Midstates, as their hasher signed them.
-    Chain(SignedSegment),
     /// I have these pieces now.
     Have {
         /// In any order, at most [`MAX_BATCH`].
@@ -59,6 +58,8 @@ pub enum Message {
         slot: u32,
         /// The piece.
         piece: u32,
+        /// Which of its two midstates have to come with it.
+        lacks: Lacks,
     },
     /// I do not need that slot now.
     Pass {
@@ -84,6 +85,15 @@ pub enum Message {
     },
     /// I leave this swarm.
     Bye,
+}
+
+/// Which of a piece's two midstates its receiver does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacks {
+    /// The one before the piece.
+    pub before: bool,
+    /// The one behind it.
+    pub behind: bool,
 }
 
 /// A neighbour's first word.

@@ -7,7 +7,6 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
-    ops::Range,
     time::Duration,
 };
 
@@ -27,7 +26,6 @@ const PIECE_TIME: Duration = Duration::from_millis(20);
 enum Event {
     Input(usize, Input),
     Message(usize, usize, Message),
-    Chain(usize, usize, Range<u32>),
     OriginSends(usize, u32),
     UploadEnds { from: usize, to: usize, piece: u32, slot: u32 },
     Wake(usize),
@@ -180,7 +178,6 @@ impl Fleet {
                 }
                 self.at(self.now + LATENCY, Event::Message(node, of(to), message));
             }
-            Output::SendChain { to, boundaries } => self.at(self.now + LATENCY, Event::Chain(node, of(to), boundaries)),
             Output::FetchOrigin { piece } => {
                 *self.origin_read.entry(piece.get()).or_default() += 1;
                 self.origin_free = self.origin_free.max(self.now) + PIECE_TIME;
@@ -192,7 +189,7 @@ impl Fleet {
             Output::Abandon { piece, from } => {
                 self.nodes[node].expected.remove(&(piece.get(), of(from)));
             }
-            Output::Upload { to, piece, slot } => {
+            Output::Upload { to, piece, slot, .. } => {
                 let this = &mut self.nodes[node];
                 assert!(this.swarm.have().has(piece));
                 this.uplink_free = this.uplink_free.max(self.now) + PIECE_TIME;
@@ -220,9 +217,6 @@ impl Fleet {
                 if self.nodes[from].alive {
                     self.input(to, Input::Heard { from: id(from), message });
                 }
-            }
-            Event::Chain(from, to, boundaries) => {
-                self.input(to, Input::Chained { boundaries, from: Some(id(from)) });
             }
             Event::OriginSends(node, piece) => {
                 let piece = self.layout.piece(piece).unwrap();

@@ -4,15 +4,20 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rand::RngExt;
 use shoal_blob::{PieceIndex, PieceSet};
-use shoal_proto::{NodeId, trade::Message};
+use shoal_proto::{
+    NodeId,
+    trade::{Lacks, Message},
+};
 
-use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why};
+use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why, seeding::Seeding};
 use crate::Time;
 
 /// A piece on its way here from one source.
 #[derive(Debug)]
 struct Flight {
     from: Source,
+    /// Whether it was offered: the seed waits for the word that it is here.
+    offered: bool,
     since: Time,
     /// When it is picked elsewhere too; never for the origin, which has its own patience.
     overdue_at: Option<Time>,
@@ -50,8 +55,19 @@ impl Flights {
     }
 
     pub(super) fn add_from_origin(&mut self, now: Time, piece: u32) {
-        let flight = Flight { from: Source::Origin, since: now, overdue_at: None, overdue: false, steal_at: None };
+        let flight = Flight {
+            from: Source::Origin,
+            offered: false,
+            since: now,
+            overdue_at: None,
+            overdue: false,
+            steal_at: None,
+        };
         self.by_piece.entry(piece).or_default().push(flight);
+    }
+
+    pub(super) fn comes_from_origin(&self, piece: u32) -> bool {
+        self.by_piece.get(&piece).is_some_and(|flights| flights.iter().any(|flight| flight.from == Source::Origin))
     }
 
     fn remove(&mut self, piece: u32, from: Source) -> bool {
@@ -72,11 +88,6 @@ impl Flights {
     }
 }
 
-/// A piece is taken only when both its midstates are here.
-fn checkable(chain: &PieceSet, piece: u32) -> bool {
-    chain.contains(piece) && chain.contains(piece + 1)
-}
-
 impl Swarm {
     fn most_in_flight(&self, capacity: &Capacity) -> usize {
         capacity.slots(self.layout.piece_bytes()) as usize + 4
@@ -91,7 +102,7 @@ impl Swarm {
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
         let room = self.flights.count() < self.most_in_flight(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
-        self.answer(now, from, slot, picked, capacity);
+        self.answer(now, from, slot, picked, false, capacity);
     }
 
     /// The seed pushes a piece: refused only when it is here, on its way, or there is no room.
@@ -100,21 +111,29 @@ impl Swarm {
         let room = self.flights.count() < 2 * self.most_in_flight(capacity);
         let needed = self.layout.piece(piece).is_some()
             && !self.have.contains(piece)
-            && !self.flights.comes(piece)
-            && checkable(&self.chain, piece);
-        self.answer(now, from, slot, (willing && room && needed).then_some(piece), capacity);
+            && !self.flights.comes(piece);
+        self.answer(now, from, slot, (willing && room && needed).then_some(piece), true, capacity);
     }
 
-    fn answer(&mut self, now: Time, from: NodeId, slot: SlotId, picked: Option<u32>, capacity: &mut Capacity) {
+    fn answer(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        slot: SlotId,
+        picked: Option<u32>,
+        offered: bool,
+        capacity: &mut Capacity,
+    ) {
         let taken =
             picked.filter(|&piece| capacity.reserve(self.bytes_of(piece))).and_then(|number| self.layout.piece(number));
         let Some(piece) = taken else {
-            self.say(from, Message::Pass { slot });
+            self.say_with_news(from, Message::Pass { slot });
             return;
         };
         let (overdue, steal) = self.deadlines();
         let flight = Flight {
             from: Source::Neighbour(from),
+            offered,
             since: now,
             overdue_at: Some(now + overdue),
             overdue: false,
@@ -122,7 +141,9 @@ impl Swarm {
         };
         self.flights.by_piece.entry(piece.get()).or_default().push(flight);
         self.outputs.push_back(Output::Expect { piece, from, slot });
-        self.say(from, Message::Take { slot, piece: piece.get() });
+        let number = piece.get();
+        let lacks = Lacks { before: !self.chain.contains(number), behind: !self.chain.contains(number + 1) };
+        self.say_with_news(from, Message::Take { slot, piece: number, lacks });
     }
 
     fn deadlines(&self) -> (Duration, Duration) {
@@ -154,9 +175,8 @@ impl Swarm {
     /// at random; at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
     fn pick(&mut self, now: Time, from: NodeId, capacity: &Capacity) -> Option<u32> {
         let neighbour = self.neighbours.get(&from)?;
-        let there =
-            |piece: u32| neighbour.have.contains(piece) && !self.have.contains(piece) && checkable(&self.chain, piece);
-        let starved = self.readers.starved(&self.have);
+        let there = |piece: u32| neighbour.have.contains(piece) && !self.have.contains(piece);
+        let starved = self.starved();
         for &at in &starved {
             let head = at..at.saturating_add(self.settings.head).min(self.have.size());
             if let Some(piece) = head.into_iter().find(|&piece| there(piece) && !self.flights.expects(piece)) {
@@ -197,14 +217,23 @@ impl Swarm {
         })
     }
 
+    /// What is waited for: by readers, and by the seed for the midstate behind it.
+    fn starved(&self) -> Vec<u32> {
+        let mut pieces = self.readers.starved(&self.have);
+        pieces.extend(self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| !self.have.contains(piece)));
+        pieces
+    }
+
     /// A piece is in the store.
     pub(super) fn stored(&mut self, now: Time, piece: PieceIndex, from: Source, capacity: &mut Capacity) {
         self.progress_at = now;
         let number = piece.get();
+        let mut offered_by = None;
         for flight in self.flights.by_piece.remove(&number).unwrap_or_default() {
             capacity.release(self.bytes_of(number));
             if flight.from == from {
                 self.delivered(now, from, now.since(flight.since));
+                offered_by = offered_by.or(if flight.offered { Some(from) } else { None });
             } else if let Source::Neighbour(node) = flight.from {
                 self.outputs.push_back(Output::Abandon { piece, from: node });
                 self.say(node, Message::Cancel { piece: number });
@@ -219,6 +248,9 @@ impl Swarm {
         self.note_news(now, number);
         if let Some(seeding) = &mut self.seeding {
             seeding.stored(now, number, from, self.copies[number as usize] > 0);
+        }
+        if let Some(Source::Neighbour(node)) = offered_by {
+            self.tell_news(node);
         }
         if self.have.is_full() {
             self.outputs.push_back(Output::Complete);
@@ -328,12 +360,8 @@ impl Swarm {
         if self.flights.called_at.is_some_and(|at| now.since(at) < patience) {
             return;
         }
-        let starved = self.readers.starved(&self.have);
-        let Some(piece) =
-            starved.into_iter().find(|&piece| !self.flights.expects(piece) && checkable(&self.chain, piece))
-        else {
-            return;
-        };
+        let starved = self.starved();
+        let Some(piece) = starved.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
         let holders: Vec<NodeId> = self
             .neighbours
             .iter()

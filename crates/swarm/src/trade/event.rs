@@ -3,7 +3,10 @@
 use std::{ops::Range, time::Duration};
 
 use shoal_blob::{PieceIndex, PieceSet};
-use shoal_proto::{NodeId, trade::Message};
+use shoal_proto::{
+    NodeId,
+    trade::{Lacks, Message},
+};
 
 /// A reader of the blob on this node, as the driver numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +44,7 @@ pub enum Input {
         /// The round-trip time of the connection.
         rtt: Duration,
     },
-    /// A neighbour said something. `Grant` and `Chain` are for the driver, which then says [`Input::Chained`].
+    /// A neighbour said something. `Grant` is for the driver.
     Heard {
         /// Who.
         from: NodeId,
@@ -57,8 +60,6 @@ pub enum Input {
     Chained {
         /// Which; those that were known before do no harm.
         boundaries: Range<u32>,
-        /// Who sent them, and so has them too; `None` when they were computed here.
-        from: Option<NodeId>,
     },
     /// Every claim has fallen: only the two ends of the chain are known.
     ChainFell,
@@ -121,21 +122,15 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "moved once and gone; a box would cost more than the copy")]
 pub enum Output {
-    /// Say this to a neighbour.
+    /// Say this to a neighbour. A Slot or Offer is preceded by the grants that the neighbour has not been told of.
     Send {
         /// Whom.
         to: NodeId,
         /// What.
         message: Message,
     },
-    /// Send a neighbour the signed segments that cover these boundaries, before anything that follows.
-    SendChain {
-        /// Whom.
-        to: NodeId,
-        /// Which boundaries.
-        boundaries: Range<u32>,
-    },
-    /// Read a piece from the origin. Pieces are asked for in ascending order.
+    /// Read a piece from the origin. Pieces are asked for in ascending order, and the midstate before one is known here, or
+    /// the piece before it was asked for too.
     FetchOrigin {
         /// Which.
         piece: PieceIndex,
@@ -166,6 +161,8 @@ pub enum Output {
         piece: PieceIndex,
         /// In which slot.
         slot: SlotId,
+        /// Which midstates have to go with it, signed.
+        lacks: Lacks,
     },
     /// Stop sending what that slot is for.
     CancelUpload {

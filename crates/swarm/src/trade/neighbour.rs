@@ -15,9 +15,9 @@ pub(super) struct Neighbour {
     pub(super) greeted: bool,
     /// What it has.
     pub(super) have: PieceSet,
-    /// The boundaries whose midstates it knows for certain.
-    pub(super) chain: PieceSet,
     pub(super) wants: bool,
+    /// How much of this node's news it has been told.
+    pub(super) told: u64,
     pub(super) lacks: u32,
     pub(super) rtt: Duration,
     /// How loaded it says it is.
@@ -45,8 +45,8 @@ impl Neighbour {
         Self {
             greeted: false,
             have: PieceSet::empty(pieces),
-            chain: PieceSet::empty(pieces + 1),
             wants: false,
+            told: 0,
             lacks: 0,
             rtt,
             queue: 0,

@@ -1,6 +1,9 @@
-//! What neighbours are told: the midstates, what has come, what is gone.
+//! What neighbours are told: what has come, what is gone.
+//!
+//! News rides along with what is said anyway: a Slot needs it to be answered, a Take or Pass tells the uploader what it
+//! need not offer. Only to those that nothing is said to does it go alone, after a while.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use shoal_blob::PieceSet;
 use shoal_proto::{
@@ -8,17 +11,40 @@ use shoal_proto::{
     trade::{MAX_BATCH, Message},
 };
 
-use super::{Output, Swarm};
+use super::Swarm;
 use crate::Time;
 
+/// Pieces in the order in which they came.
+///
+/// Invariant: `pieces` has those numbered `first..first + pieces.len()`; whoever was told fewer than `first` is told by his
+/// next Hello.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pieces: VecDeque<u32>,
+    first: u64,
+    /// When all are told who were not told in passing.
+    due: Option<Time>,
+}
+
+impl News {
+    pub(super) const fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// The number that somebody has been told who knows everything.
+    pub(super) fn told_all(&self) -> u64 {
+        self.first + self.pieces.len() as u64
+    }
+
+    fn since(&self, told: u64) -> impl Iterator<Item = u32> + '_ {
+        self.pieces.iter().skip(usize::try_from(told.saturating_sub(self.first)).unwrap_or(usize::MAX)).copied()
+    }
+}
+
 impl Swarm {
-    pub(super) fn learn_chain(&mut self, boundaries: Range<u32>, from: Option<NodeId>) {
-        let mut sender = from.and_then(|node| self.neighbours.get_mut(&node));
+    pub(super) fn learn_chain(&mut self, boundaries: Range<u32>) {
         for boundary in boundaries.start..boundaries.end.min(self.chain.size()) {
             self.chain.insert(boundary);
-            if let Some(sender) = &mut sender {
-                sender.chain.insert(boundary);
-            }
         }
     }
 
@@ -27,24 +53,6 @@ impl Swarm {
         self.chain = PieceSet::empty(pieces + 1);
         self.chain.insert(0);
         self.chain.insert(pieces);
-        for neighbour in self.neighbours.values_mut() {
-            neighbour.chain = PieceSet::empty(pieces + 1);
-        }
-    }
-
-    /// Sends a neighbour the midstates around these ascending pieces that it does not have.
-    pub(super) fn send_chain(&mut self, to: NodeId, pieces: &[u32]) {
-        let Some(neighbour) = self.neighbours.get_mut(&to) else { return };
-        let mut ranges: Vec<Range<u32>> = Vec::new();
-        for boundary in pieces.iter().flat_map(|&piece| [piece, piece + 1]) {
-            if boundary > 0 && boundary < self.layout.count() && neighbour.chain.insert(boundary) {
-                match ranges.last_mut() {
-                    Some(last) if last.end == boundary => last.end += 1,
-                    _ => ranges.push(boundary..boundary + 1),
-                }
-            }
-        }
-        self.outputs.extend(ranges.into_iter().map(|boundaries| Output::SendChain { to, boundaries }));
     }
 
     /// A piece has come to rest here: it is news for the neighbours.
@@ -55,31 +63,49 @@ impl Swarm {
                 neighbour.barred_until = None;
             }
         }
-        self.news.push(piece);
-        self.announce_at.get_or_insert(now + self.settings.batch);
-        if self.news.len() >= MAX_BATCH {
+        self.news.pieces.push_back(piece);
+        let gathered = match self.pace.median() {
+            Some(median) if !self.have.is_full() => self.settings.batch.max(median * self.settings.batch_pieces),
+            _ => self.settings.batch,
+        };
+        let due = now + gathered;
+        self.news.due = Some(self.news.due.map_or(due, |before| before.min(due)));
+        if self.news.pieces.len() >= MAX_BATCH {
             self.announce();
         }
     }
 
-    pub(super) fn announce(&mut self) {
-        self.announce_at = None;
-        let mut pieces = std::mem::take(&mut self.news);
-        pieces.sort_unstable();
-        if pieces.is_empty() {
-            return;
-        }
+    /// Tells a neighbour what it has not been told yet, and then this.
+    pub(super) fn say_with_news(&mut self, to: NodeId, message: Message) {
+        self.tell_news(to);
+        self.say(to, message);
+    }
+
+    pub(super) fn tell_news(&mut self, to: NodeId) {
+        let all = self.news.told_all();
         let queue = u16::try_from(self.flights.count() + self.slots.uploading()).unwrap_or(u16::MAX);
+        let Some(neighbour) = self.neighbours.get_mut(&to).filter(|neighbour| neighbour.told < all) else { return };
+        let mut pieces: Vec<u32> = self.news.since(neighbour.told).filter(|&piece| self.have.contains(piece)).collect();
+        neighbour.told = all;
+        pieces.sort_unstable();
+        if !pieces.is_empty() {
+            self.say(to, Message::Have { pieces, queue });
+        }
+    }
+
+    /// Tells everybody.
+    pub(super) fn announce(&mut self) {
         let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
         for node in nodes {
-            self.send_chain(node, &pieces);
-            self.say(node, Message::Have { pieces: pieces.clone(), queue });
+            self.tell_news(node);
         }
+        self.news.first = self.news.told_all();
+        self.news.pieces.clear();
+        self.news.due = None;
     }
 
     pub(super) fn lost(&mut self, pieces: &[u32]) {
         let gone: Vec<u32> = pieces.iter().copied().filter(|&piece| self.have.remove(piece)).collect();
-        self.news.retain(|piece| !gone.contains(piece));
         for neighbour in self.neighbours.values_mut() {
             neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
         }

@@ -19,6 +19,8 @@ pub(super) struct Seeding {
     /// No piece before this one is to be read, unless something changes.
     cursor: u32,
     in_flight: u32,
+    /// The piece whose midstate is needed before the next one can be read: a neighbour has it.
+    bridge: Option<u32>,
     sole: PieceSet,
     fresh: BTreeSet<u32>,
     pace: Pace,
@@ -47,6 +49,7 @@ impl Seeding {
             elsewhere,
             cursor: 0,
             in_flight: 0,
+            bridge: None,
             sole: PieceSet::empty(size),
             fresh: BTreeSet::new(),
             pace: Pace::default(),
@@ -60,6 +63,10 @@ impl Seeding {
 
     pub(super) const fn impatience(&self) -> u32 {
         self.impatience
+    }
+
+    pub(super) const fn bridge(&self) -> Option<u32> {
+        self.bridge
     }
 
     pub(super) fn first_fresh(&self) -> Option<u32> {
@@ -187,7 +194,9 @@ impl Swarm {
             let Some(piece) = self.layout.piece(number).filter(|_| capacity.reserve(bytes)) else { return };
             if let Some(seeding) = &mut self.seeding {
                 seeding.in_flight += 1;
-                seeding.cursor = number + 1;
+                if seeding.bridge.is_none() {
+                    seeding.cursor = number + 1;
+                }
                 if beyond {
                     seeding.pass = false;
                 } else {
@@ -200,22 +209,39 @@ impl Swarm {
         self.end_lease(company);
     }
 
-    /// The lowest piece that nobody has and that is not on its way.
+    /// The lowest piece that nobody has, that is not on its way, and that can be hashed: the midstate before it is known,
+    /// or will be when the piece before it has come from the origin too. Where a neighbour has that piece, it must come
+    /// from there first.
     fn next_from_origin(&mut self) -> Option<u32> {
         let seeding = self.seeding.as_mut()?;
         if !self.wants || seeding.done {
             return None;
         }
         let mut at = seeding.cursor;
+        let mut blocked = None;
         while let Some(piece) = self.have.first_missing(at) {
             let elsewhere = self.copies[piece as usize] > 0 || seeding.elsewhere.contains(piece);
-            if !elsewhere && !self.flights.comes(piece) {
-                return Some(piece);
+            if elsewhere || self.flights.comes(piece) {
+                at = piece + 1;
+            } else if self.chain.contains(piece) || self.flights.comes_from_origin(piece - 1) {
+                break;
+            } else {
+                blocked.get_or_insert(piece);
+                // What follows cannot be read either, up to the next piece that some node has.
+                at = piece + 1;
+                while at < self.have.size()
+                    && !self.have.contains(at)
+                    && !self.chain.contains(at)
+                    && self.copies[at as usize] == 0
+                    && !seeding.elsewhere.contains(at)
+                {
+                    at += 1;
+                }
             }
-            at = piece + 1;
         }
-        seeding.cursor = at;
-        None
+        seeding.cursor = blocked.unwrap_or(at);
+        seeding.bridge = blocked.map(|piece| piece - 1);
+        self.have.first_missing(at)
     }
 
     fn end_lease(&mut self, company: bool) {

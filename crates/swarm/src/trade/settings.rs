@@ -15,8 +15,10 @@ pub struct Settings {
     pub slot_grace: Duration,
     /// A neighbour that passed on a slot gets no other for so long, unless it says something new before.
     pub bar: Duration,
-    /// How long announcements of new pieces may be gathered.
+    /// How long announcements of new pieces are gathered at least, for those that nothing else is said to.
     pub batch: Duration,
+    /// The same in median piece times: news matters when a slot is given, and goes with it.
+    pub batch_pieces: u32,
     /// A piece is picked elsewhere after so many median piece times.
     pub overdue: u32,
     /// It is given up where it was after so many.
@@ -48,6 +50,7 @@ impl Default for Settings {
             slot_grace: Duration::from_millis(50),
             bar: Duration::from_millis(500),
             batch: Duration::from_millis(5),
+            batch_pieces: 4,
             overdue: 4,
             steal: 10,
             shortest_deadline: Duration::from_millis(500),

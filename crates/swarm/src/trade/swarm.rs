@@ -13,8 +13,8 @@ use shoal_proto::{
 };
 
 use super::{
-    Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, pace::Pace,
-    readers::Readers, seeding::Seeding, uploads::Slots,
+    Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, news::News,
+    pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots,
 };
 use crate::Time;
 
@@ -53,9 +53,8 @@ pub struct Swarm {
     pub(super) pace: Pace,
     pub(super) slots: Slots,
     pub(super) seeding: Option<Seeding>,
-    /// Pieces that were stored since the last announcement, and when it is due.
-    pub(super) news: Vec<u32>,
-    pub(super) announce_at: Option<Time>,
+    /// What the neighbours have still to be told of.
+    pub(super) news: News,
     /// When something last came, or could not be expected to.
     pub(super) progress_at: Time,
     pub(super) outputs: VecDeque<Output>,
@@ -101,8 +100,7 @@ impl Swarm {
             pace: Pace::default(),
             slots: Slots::default(),
             seeding: None,
-            news: Vec::new(),
-            announce_at: None,
+            news: News::default(),
             progress_at: now,
             outputs: VecDeque::new(),
         }
@@ -123,7 +121,7 @@ impl Swarm {
             Input::Met { node, rtt } => self.meet(node, rtt),
             Input::Heard { from, message } => self.hear(now, from, message, capacity),
             Input::Parted { node } => self.part(node, capacity),
-            Input::Chained { boundaries, from } => self.learn_chain(boundaries, from),
+            Input::Chained { boundaries } => self.learn_chain(boundaries),
             Input::ChainFell => self.forget_chain(),
             Input::Stored { piece, from } => self.stored(now, piece, from, capacity),
             Input::Missed { piece, from, fault } => self.missed(now, piece.get(), from, fault, capacity),
@@ -154,7 +152,7 @@ impl Swarm {
     /// When to say [`Input::TimeOut`], and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Time, Why)> {
-        let announce = self.announce_at.map(|at| (at, Why::Announce));
+        let announce = self.news.due().map(|at| (at, Why::Announce));
         let orphaned = self.orphaned_at().map(|at| (at, Why::Orphaned));
         [announce, self.next_lapse(), self.next_overdue(), self.seed_patience(), orphaned]
             .into_iter()
@@ -205,6 +203,9 @@ impl Swarm {
     fn greet(&mut self, node: NodeId) {
         let hello =
             Hello { length: self.layout.length(), have: self.have.clone(), wants: self.wants, zone: self.zone.clone() };
+        if let Some(neighbour) = self.neighbours.get_mut(&node) {
+            neighbour.told = self.news.told_all();
+        }
         self.say(node, Message::Hello(hello));
     }
 
@@ -239,7 +240,7 @@ impl Swarm {
             Message::Lost { pieces } => self.note_lost(from, &pieces),
             Message::Slot { slot } => self.answer_slot(now, from, slot, capacity),
             Message::Offer { slot, piece } => self.answer_offer(now, from, slot, piece, capacity),
-            Message::Take { slot, piece } => self.give(now, from, slot, piece, capacity),
+            Message::Take { slot, piece, lacks } => self.give(now, from, slot, piece, lacks, capacity),
             Message::Pass { slot } => self.passed(now, from, slot, capacity),
             Message::Want { piece } => self.note_urgent(from, piece),
             Message::Cancel { piece } => self.cancel_uploads(from, piece),
@@ -247,7 +248,7 @@ impl Swarm {
                 self.missed(now, piece, Source::Neighbour(from), Fault::Broken, capacity);
             }
             Message::Bye => self.part(from, capacity),
-            Message::Grant(_) | Message::Chain(_) => {}
+            Message::Grant(_) => {}
         }
     }
 
@@ -261,18 +262,12 @@ impl Swarm {
         }
         for piece in hello.have.iter() {
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
-            neighbour.chain.insert(piece);
-            neighbour.chain.insert(piece + 1);
         }
         neighbour.greeted = true;
         neighbour.wants = hello.wants;
         neighbour.barred_until = None;
         neighbour.have = hello.have;
         neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
-        if neighbour.wants {
-            let needed: Vec<u32> = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).collect();
-            self.send_chain(from, &needed);
-        }
         self.holders_changed();
     }
 
@@ -285,8 +280,6 @@ impl Swarm {
                 continue;
             }
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
-            neighbour.chain.insert(piece);
-            neighbour.chain.insert(piece + 1);
             if self.have.contains(piece) {
                 neighbour.lacks -= 1;
             }
@@ -323,7 +316,7 @@ impl Swarm {
     }
 
     fn time_out(&mut self, now: Time, capacity: &mut Capacity) {
-        if self.announce_at.is_some_and(|at| at <= now) {
+        if self.news.due().is_some_and(|at| at <= now) {
             self.announce();
         }
         self.lapse_slots(now, capacity);

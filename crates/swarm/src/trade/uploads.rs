@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rand::{RngExt, seq::IndexedRandom};
-use shoal_proto::{NodeId, trade::Message};
+use shoal_proto::{
+    NodeId,
+    trade::{Lacks, Message},
+};
 
 use super::{Capacity, Output, SlotId, Swarm, Why};
 use crate::Time;
@@ -73,7 +76,7 @@ impl Swarm {
                 let used = Use::Open { lapses_at: self.lapse(now, to) };
                 let slot = self.slots.open(to, used);
                 self.note_unanswered(to, 1);
-                self.say(to, Message::Slot { slot });
+                self.say_with_news(to, Message::Slot { slot });
             } else {
                 return;
             }
@@ -84,11 +87,10 @@ impl Swarm {
         if let Some(seeding) = &mut self.seeding {
             seeding.offered(piece);
         }
-        self.send_chain(to, &[piece]);
         let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
         let slot = self.slots.open(to, used);
         self.note_unanswered(to, 1);
-        self.say(to, Message::Offer { slot, piece });
+        self.say_with_news(to, Message::Offer { slot, piece });
     }
 
     /// The lowest fresh piece, and the least loaded neighbour that lacks it.
@@ -146,7 +148,15 @@ impl Swarm {
 
     /// A neighbour takes a piece. A slot that has just lapsed still counts while the node has another one free: the answer
     /// was only slow.
-    pub(super) fn give(&mut self, now: Time, from: NodeId, slot: SlotId, number: u32, capacity: &mut Capacity) {
+    pub(super) fn give(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        slot: SlotId,
+        number: u32,
+        lacks: Lacks,
+        capacity: &mut Capacity,
+    ) {
         let piece = self.layout.piece(number).filter(|&piece| self.have.has(piece));
         let open = self.slots.unanswered(slot, from);
         let lapsed = !open && slot < self.slots.next && !self.slots.open.contains_key(&slot);
@@ -175,7 +185,7 @@ impl Swarm {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
         }
-        self.outputs.push_back(Output::Upload { to: from, piece, slot });
+        self.outputs.push_back(Output::Upload { to: from, piece, slot, lacks });
     }
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
