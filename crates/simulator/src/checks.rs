@@ -1,0 +1,93 @@
+//! The invariants of a run: looked at where something happens, and over the whole fleet now and then.
+
+use std::time::Duration;
+
+use shoal_proto::trade::Message;
+use shoal_swarm::coordination::Member;
+
+use crate::{fleet::Fleet, network::NodeIndex};
+
+/// Leases of two sides that have met must have come down to one after so long.
+const MET: Duration = Duration::from_secs(20);
+/// What a seed's death may cost of the origin, in bytes.
+const COST_OF_DEATH: u64 = 64 << 20;
+
+impl Fleet<'_> {
+    /// No piece is announced that is not stored.
+    pub(crate) fn check_said(&mut self, node: NodeIndex, message: &Message) {
+        let held = self.nodes[node as usize].held();
+        let stray = match message {
+            Message::Have { pieces, .. } => pieces.iter().copied().find(|&piece| !held.contains(piece)),
+            Message::Hello(hello) => hello.have.iter().find(|&piece| !held.contains(piece)),
+            Message::Offer { piece, .. } => Some(*piece).filter(|&piece| !held.contains(piece)),
+            _ => None,
+        };
+        if let Some(piece) = stray {
+            self.broke(format!("node {node} announces piece {piece}, which it does not have"));
+        }
+    }
+
+    /// Only who holds a lease reads the origin.
+    pub(crate) fn check_may_read(&mut self, node: NodeIndex) {
+        let until = self.nodes[node as usize].member.as_ref().and_then(Member::seeds_until);
+        if until.is_none_or(|until| until <= self.now) {
+            self.broke(format!("node {node} reads the origin without a lease"));
+        }
+    }
+
+    /// Never two valid leases in one connected fleet.
+    pub(crate) fn check_leases(&mut self, node: NodeIndex) {
+        if self.now.since(self.sides_changed) < MET && self.sides_changed > self.begun {
+            return;
+        }
+        let other = (0..self.scenario.nodes).find(|&other| {
+            let this = &self.nodes[other as usize];
+            let until = this.member.as_ref().and_then(Member::seeds_until);
+            other != node && self.reaches(node, other) && this.lease.is_some() && until.is_some_and(|at| at > self.now)
+        });
+        if let Some(other) = other {
+            self.broke(format!("nodes {node} and {other} both hold the lease"));
+        }
+    }
+
+    /// Uploads never exceed the slots.
+    pub(crate) fn check_uploads(&mut self, node: NodeIndex) {
+        let this = &self.nodes[node as usize];
+        let (running, slots) = (this.uploads.len(), this.capacity.slots(self.layout.piece_bytes()) as usize);
+        if running >= slots {
+            self.broke(format!("node {node} has {running} uploads in {slots} slots and begins another"));
+        }
+    }
+
+    /// What the origin may have sent by now.
+    pub(crate) fn promise(&self) -> u64 {
+        let sides = if self.sides_changed > self.begun { 2 } else { 1 };
+        let lost: u64 = u64::from(self.deaths[1].saturating_sub(self.deaths[0])) * 2 * u64::from(self.layout.piece_bytes());
+        self.layout.length() * sides + u64::from(self.deaths[0]) * COST_OF_DEATH + lost
+    }
+
+    /// The whole fleet.
+    pub(crate) fn sweep(&mut self) {
+        if self.origin.sent > self.promise() {
+            let (sent, promise) = (self.origin.sent, self.promise());
+            self.broke(format!("the origin has sent {sent} bytes of at most {promise}"));
+        }
+        for node in 0..self.scenario.nodes {
+            let this = &self.nodes[node as usize];
+            if this.lease.is_some() {
+                self.check_leases(node);
+            }
+            let this = &self.nodes[node as usize];
+            let Some(state) = this.swarm.as_ref().map(|swarm| swarm.state()) else { continue };
+            let most = 2 * (this.capacity.slots(self.layout.piece_bytes()) + 4);
+            let origin = this.reading.len() as u32;
+            if state.in_flight > most + origin {
+                self.broke(format!("node {node} has {} pieces on their way, of {most}", state.in_flight));
+            }
+        }
+    }
+
+    pub(crate) fn sample(&mut self) {
+        self.curve.sample(self.now.since(self.begun).as_secs_f64());
+    }
+}

@@ -1,0 +1,655 @@
+//! Driving the state machines as the daemon does: what happened goes in, what they decide is done.
+
+use shoal_blob::{PieceIndex, PieceSet};
+use shoal_proto::{
+    Visibility,
+    coordination::{Coordination, Holding, Probe, Refusal, Returned, ToCoordinator},
+    trade::Message,
+};
+use shoal_swarm::{
+    coordination::{
+        Input as CoordinatorInput, Member, MemberInput, MemberOutput, Output as CoordinatorOutput, Own, Settings,
+        for_coordinator, for_member, unclaimed,
+    },
+    trade::{Input, Output, ReaderId, Source, Swarm},
+};
+
+use crate::{
+    fleet::{Event, Fleet, MOST_NAMED, Upload},
+    network::{NodeIndex, Parcel, Signal},
+    node::INFLOW,
+    weight,
+};
+
+const READER: ReaderId = ReaderId(0);
+const SWARM: usize = 0;
+const MEMBER: usize = 1;
+const COORDINATOR: usize = 2;
+
+impl Fleet<'_> {
+    pub(crate) fn probe(&self) -> Probe {
+        Probe { length: self.layout.length(), visibility: Visibility::Public }
+    }
+
+    /// A client of this node wants the blob.
+    pub(crate) fn wants(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let this = &mut self.nodes[node as usize];
+        if !this.alive {
+            return;
+        }
+        this.wants = true;
+        this.asked_at.get_or_insert(now);
+        self.pursue(node);
+        let found = self.probe();
+        if self.nodes[node as usize].disk.size() > 0 {
+            self.tell_member(node, MemberInput::Known(found));
+        }
+        self.tell_member(node, MemberInput::Wanted { can_seed: true });
+    }
+
+    fn pursue(&mut self, node: NodeIndex) {
+        let (id, digest) = (self.id(node), self.digest);
+        self.nodes[node as usize].member.get_or_insert_with(|| Member::new(id, digest, Settings::default()));
+    }
+
+    fn open_swarm(&mut self, node: NodeIndex) {
+        let (now, seed) = (self.now, rand::RngExt::random(&mut self.rng));
+        let pieces = self.layout.count();
+        let this = &mut self.nodes[node as usize];
+        if this.swarm.is_some() {
+            return;
+        }
+        let have = std::mem::replace(&mut this.disk, PieceSet::empty(0));
+        let have = if have.size() == 0 { PieceSet::none_of(&self.layout) } else { have };
+        let mut chain = PieceSet::empty(pieces + 1);
+        for piece in have.iter() {
+            chain.insert(piece);
+            chain.insert(piece + 1);
+        }
+        let zone = format!("zone-{}", this.zone);
+        let swarm = Swarm::new(now, self.digest, self.layout, self.trade.clone(), zone, seed).holding(have, &chain);
+        this.swarm = Some(swarm);
+        let (wants, named) = (this.wants, this.named.clone());
+        let early = std::mem::take(&mut this.early);
+        for other in named {
+            self.meet(node, other);
+        }
+        for (from, message) in early {
+            self.hear(from, node, message);
+        }
+        if wants {
+            self.tell_swarm(node, Input::Wants(true));
+            self.advance(node);
+        }
+        let lease = self.nodes[node as usize].lease.as_ref().map(|(_, elsewhere)| elsewhere.clone());
+        if let Some(elsewhere) = lease {
+            self.tell_swarm(node, Input::Appointed { elsewhere });
+        }
+    }
+
+    /// The reader goes on to the first piece that is not here.
+    fn advance(&mut self, node: NodeIndex) {
+        let this = &mut self.nodes[node as usize];
+        let Some(swarm) = this.swarm.as_ref().filter(|_| this.wants || this.done_at.is_some()) else { return };
+        let before = this.reader;
+        let next = swarm.have().first_missing(before).and_then(|next| self.layout.piece(next));
+        if let Some(piece) = next {
+            if this.done_at.is_some() {
+                return;
+            }
+            this.reader = piece.get();
+            let lag = self.origin.frontier().saturating_sub(this.reader);
+            if this.reader != before && !this.late {
+                self.curve.lags.push(lag);
+            }
+            if this.reader != before || before == 0 || self.scenario.readers_at.iter().any(|(who, _)| *who == node) {
+                self.tell_swarm(node, Input::ReaderAt { reader: READER, piece });
+            }
+        } else {
+            this.reader = self.layout.count();
+            self.tell_swarm(node, Input::ReaderGone { reader: READER });
+        }
+    }
+
+    pub(crate) fn tell_swarm(&mut self, node: NodeIndex, input: Input) {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = self.now;
+            let this = &mut self.nodes[node as usize];
+            let Some(swarm) = this.swarm.as_mut() else { return };
+            swarm.handle(now, input, &mut this.capacity);
+            let mut letters: Vec<(NodeIndex, Message, Vec<Message>, u64)> = Vec::new();
+            while let Some(output) = self.nodes[node as usize].swarm.as_mut().and_then(Swarm::poll) {
+                self.perform(node, output, &mut letters, &mut inputs);
+            }
+            for (to, first, rest, bytes) in letters {
+                self.post(node, to, first, rest, bytes);
+            }
+            let this = &mut self.nodes[node as usize];
+            while this.capacity.next_turn().is_some() {
+                inputs.push_back(Input::Turn);
+            }
+            let most = INFLOW.max(self.layout.piece_bytes().into());
+            if this.capacity.inflow() > most {
+                let what = format!("node {node} has {} bytes on their way in, of {most}", this.capacity.inflow());
+                self.broke(what);
+            }
+        }
+        let this = &mut self.nodes[node as usize];
+        this.wakes[SWARM] = this.swarm.as_ref().and_then(Swarm::poll_timeout).map(|(at, _)| at);
+        self.set_wake(node);
+    }
+
+    /// Sends what one neighbour is told in one go.
+    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, bytes: u64) {
+        let Some(peer) = self.nodes[from as usize].peers.get(&to).copied() else { return };
+        let bytes = bytes + weight::datagrams(bytes);
+        let arrives = self.network.control(self.now, from, to, bytes, peer.stream);
+        if let Some(peer) = self.nodes[from as usize].peers.get_mut(&to) {
+            peer.stream = arrives;
+        }
+        let lives = self.lives(from, to);
+        self.agenda.enter(arrives, Event::Trade { from, to, lives, first, rest });
+    }
+
+    fn perform(
+        &mut self,
+        node: NodeIndex,
+        output: Output,
+        letters: &mut Vec<(NodeIndex, Message, Vec<Message>, u64)>,
+        inputs: &mut std::collections::VecDeque<Input>,
+    ) {
+        match output {
+            Output::Send { to, message } => {
+                let to = self.of(to);
+                self.check_said(node, &message);
+                let mut bytes = weight::trade(&self.digest, &message);
+                if matches!(message, Message::Slot { .. } | Message::Offer { .. }) {
+                    bytes += self.introduce_lease(node, to);
+                }
+                match letters.iter_mut().find(|(whom, ..)| *whom == to) {
+                    Some((_, _, rest, total)) => {
+                        rest.push(message);
+                        *total += bytes;
+                    }
+                    None => letters.push((to, message, Vec::new(), bytes)),
+                }
+            }
+            Output::FetchOrigin { piece } => self.order(node, piece),
+            Output::CancelOrigin => self.stop_reading(node),
+            Output::Expect { piece, from, .. } => {
+                let from = self.of(from);
+                self.nodes[node as usize].expected.insert((piece.get(), from));
+            }
+            Output::Abandon { piece, from } => {
+                let from = self.of(from);
+                self.nodes[node as usize].expected.remove(&(piece.get(), from));
+            }
+            Output::Upload { to, piece, slot, lacks } => {
+                let to = self.of(to);
+                self.network.count_control(self.heads.bytes(lacks));
+                self.upload(node, to, piece, slot);
+            }
+            Output::CancelUpload { slot } => {
+                if let Some(&upload) = self.nodes[node as usize].uploads.get(&slot) {
+                    self.drop_upload(upload);
+                }
+                self.nodes[node as usize].uploads.remove(&slot);
+                inputs.push_back(Input::Uploaded { slot, moved: None });
+            }
+            Output::ShutOut { .. } => self.broke(format!("node {node} shut out a neighbour that did nothing wrong")),
+            Output::Orphaned => {
+                self.note("orphaned", node, node, u32::MAX);
+                self.tell_member(node, MemberInput::Orphaned);
+            }
+            Output::LeaseDone => self.return_lease(node, Returned::Done),
+            Output::Complete => self.complete(node),
+        }
+    }
+
+    /// The bytes of the grant that goes before the first slot under it.
+    fn introduce_lease(&mut self, node: NodeIndex, to: NodeIndex) -> u64 {
+        let this = &mut self.nodes[node as usize];
+        let highest = this.member.as_ref().and_then(Member::highest);
+        let (Some(grant), Some(peer)) = (highest, this.peers.get_mut(&to)) else { return 0 };
+        let epoch = grant.grant().epoch;
+        if peer.told.replace(epoch) == Some(epoch) { 0 } else { weight::grant(&self.digest, grant) }
+    }
+
+    fn order(&mut self, node: NodeIndex, piece: PieceIndex) {
+        let bytes = u64::from(self.layout.piece_len(piece));
+        self.check_may_read(node);
+        let latency = self.network.latency();
+        let read = self.origin.order(self.now + latency, piece.get(), bytes);
+        let this = &mut self.nodes[node as usize];
+        this.reading.push(read);
+        let reads = this.reads;
+        let arrives = self.network.receive(read.begins + latency, node, bytes).max(read.ends + latency);
+        self.agenda.enter(arrives, Event::Read { node, reads, piece: piece.get() });
+    }
+
+    pub(crate) fn stop_reading(&mut self, node: NodeIndex) {
+        let bytes = self.layout.piece_bytes().into();
+        let this = &mut self.nodes[node as usize];
+        this.reads += 1;
+        let open = std::mem::take(&mut this.reading);
+        self.origin.broke_off(self.now, &open, bytes);
+    }
+
+    pub(crate) fn read(&mut self, node: NodeIndex, reads: u32, piece: u32) {
+        let this = &mut self.nodes[node as usize];
+        if this.reads != reads || !this.alive {
+            return;
+        }
+        this.reading.retain(|read| read.piece != piece);
+        if let Some(piece) = self.layout.piece(piece) {
+            self.origin.done(piece.get(), u64::from(self.layout.piece_len(piece)));
+            self.note("read", node, node, piece.get());
+            self.stored(node, piece, Source::Origin);
+        }
+        self.watch_reading();
+    }
+
+    fn stored(&mut self, node: NodeIndex, piece: PieceIndex, from: Source) {
+        let new = self.nodes[node as usize].swarm.as_ref().is_some_and(|swarm| !swarm.have().has(piece));
+        if new {
+            self.curve.copies[piece.get() as usize] += 1;
+        } else {
+            self.curve.duplicates += 1;
+        }
+        self.tell_swarm(node, Input::Stored { piece, from });
+        self.advance(node);
+    }
+
+    fn upload(&mut self, from: NodeIndex, to: NodeIndex, piece: PieceIndex, slot: u32) {
+        self.check_uploads(from);
+        let upload = Upload {
+            from,
+            to,
+            lives: self.lives(from, to),
+            piece: piece.get(),
+            slot,
+            began: self.now,
+            dropped: false,
+        };
+        let token = if let Some(free) = self.free_uploads.pop() {
+            self.uploads[free as usize] = upload;
+            free
+        } else {
+            self.uploads.push(upload);
+            (self.uploads.len() - 1) as u32
+        };
+        self.nodes[from as usize].uploads.insert(slot, token);
+        let bytes = u64::from(self.layout.piece_len(piece));
+        self.network.send(from, Parcel { to, bytes, token });
+        self.pump(from);
+    }
+
+    fn drop_upload(&mut self, token: u32) {
+        let upload = &mut self.uploads[token as usize];
+        upload.dropped = true;
+        if self.network.withdraw(upload.from, token) {
+            self.free_uploads.push(token);
+        }
+    }
+
+    fn pump(&mut self, node: NodeIndex) {
+        let agenda = &mut self.agenda;
+        let mut begun = Vec::new();
+        self.network.pump(self.now, node, |at, signal| match signal {
+            Signal::Begun { token } => begun.push(token),
+            other => agenda.enter(at, Event::Signal(other)),
+        });
+        for token in begun {
+            self.uploads[token as usize].began = self.now;
+        }
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Pump(node) => {
+                if self.nodes[node as usize].alive {
+                    self.pump(node);
+                }
+            }
+            Signal::Begun { .. } => {}
+            Signal::Arrived { token } => {
+                let Upload { from, to, lives, piece, dropped, .. } = self.uploads[token as usize];
+                if dropped || !self.reaches(from, to) || self.lives(from, to) != lives {
+                    // A sender that is alive finds out when the connection ends, or has given up already.
+                    self.free_uploads.push(token);
+                    return;
+                }
+                let expected = self.nodes[to as usize].expected.remove(&(piece, from));
+                let back = self.now + self.network.latency();
+                self.agenda.enter(back, Event::Uploaded { upload: token, arrived: expected });
+                if let Some(index) = self.layout.piece(piece).filter(|_| expected) {
+                    self.note("arrived", from, to, piece);
+                    let source = Source::Neighbour(self.id(from));
+                    self.stored(to, index, source);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn uploaded(&mut self, token: u32, arrived: bool) {
+        let Upload { from, lives, piece, slot, began, dropped, .. } = self.uploads[token as usize];
+        self.free_uploads.push(token);
+        if dropped || self.life(from) != lives[0] {
+            return;
+        }
+        self.nodes[from as usize].uploads.remove(&slot);
+        let bytes = self.layout.piece(piece).map_or(0, |piece| u64::from(self.layout.piece_len(piece)));
+        let moved = arrived.then(|| (bytes, self.now.since(began)));
+        self.tell_swarm(from, Input::Uploaded { slot, moved });
+    }
+
+    fn complete(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let found = self.probe();
+        let this = &mut self.nodes[node as usize];
+        if this.wants {
+            this.wants = false;
+            self.pending -= 1;
+        }
+        this.done_at.get_or_insert(now);
+        self.curve.complete += 1;
+        self.note("complete", node, node, u32::MAX);
+        self.tell_member(node, MemberInput::Completed);
+        let holdings = vec![Holding { digest: self.digest, found }];
+        let message = ToCoordinator::Announce { holdings, addresses: self.addresses(node), zone: self.zone(node) };
+        let closest = (0..self.scenario.nodes).find(|&other| other == node || self.reaches(node, other));
+        self.write(node, closest.unwrap_or(node), Coordination::ToCoordinator(message));
+    }
+
+    fn addresses(&self, node: NodeIndex) -> Vec<std::net::SocketAddr> {
+        vec![std::net::SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 5051))]
+    }
+
+    fn zone(&self, node: NodeIndex) -> String {
+        format!("zone-{}", self.nodes[node as usize].zone)
+    }
+
+    fn return_lease(&mut self, node: NodeIndex, reason: Returned) {
+        let this = &mut self.nodes[node as usize];
+        if this.lease.is_none() {
+            return;
+        }
+        let reason = if reason == Returned::Done && !this.held().is_full() { Returned::Unwanted } else { reason };
+        self.end_lease(node);
+        self.tell_member(node, MemberInput::LeaseReturned(reason));
+    }
+
+    fn end_lease(&mut self, node: NodeIndex) {
+        self.nodes[node as usize].lease = None;
+        self.stop_reading(node);
+        self.tell_swarm(node, Input::Dismissed);
+    }
+
+    /// A neighbour says something.
+    pub(crate) fn hear(&mut self, from: NodeIndex, to: NodeIndex, message: Message) {
+        let this = &mut self.nodes[to as usize];
+        if this.swarm.is_none() {
+            if this.disk.size() > 0 && matches!(message, Message::Hello(_)) {
+                self.pursue(to);
+                self.open_swarm(to);
+            } else if this.member.is_some() {
+                this.early.push((from, message));
+                return;
+            } else {
+                return;
+            }
+        }
+        if matches!(message, Message::Hello(_)) {
+            self.meet(to, from);
+        }
+        let from = self.id(from);
+        self.tell_swarm(to, Input::Heard { from, message });
+    }
+
+    fn meet(&mut self, node: NodeIndex, other: NodeIndex) {
+        if self.nodes[node as usize].peers.contains_key(&other) {
+            let rtt = 2 * self.network.latency();
+            self.tell_swarm(node, Input::Met { node: self.id(other), rtt });
+        }
+    }
+
+    pub(crate) fn connected(&mut self, nodes: [NodeIndex; 2], lives: [u32; 2]) {
+        let [one, other] = nodes;
+        self.nodes[one as usize].dialling.remove(&other);
+        if self.lives(one, other) != lives || !self.reaches(one, other) {
+            return;
+        }
+        for (node, peer) in [(one, other), (other, one)] {
+            self.nodes[node as usize].peers.entry(peer).or_default();
+        }
+        for (node, peer) in [(one, other), (other, one)] {
+            if self.nodes[node as usize].named.contains(&peer) {
+                self.meet(node, peer);
+            }
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, node: NodeIndex, life: u32, peer: NodeIndex) {
+        if self.life(node) != life || !self.nodes[node as usize].alive {
+            return;
+        }
+        let this = &mut self.nodes[node as usize];
+        this.peers.remove(&peer);
+        this.expected.retain(|(_, from)| *from != peer);
+        self.tell_swarm(node, Input::Parted { node: self.id(peer) });
+        self.dial(node);
+    }
+
+    /// Dials every named neighbour that is not connected.
+    pub(crate) fn dial(&mut self, node: NodeIndex) {
+        let at = self.now + 3 * self.network.latency();
+        for other in self.nodes[node as usize].named.clone() {
+            let this = &mut self.nodes[node as usize];
+            if !this.peers.contains_key(&other) && this.dialling.insert(other) {
+                let lives = self.lives(node, other);
+                self.agenda.enter(at, Event::Connected { nodes: [node, other], lives });
+            }
+        }
+    }
+
+    /// A message of the control plane.
+    pub(crate) fn heard(&mut self, from: NodeIndex, to: NodeIndex, message: Coordination) {
+        let sender = self.id(from);
+        match message {
+            Coordination::ToCoordinator(message) => {
+                self.tell_coordinator(to, CoordinatorInput::Told { from: sender, message });
+            }
+            Coordination::ToMember(message) => {
+                if let Some(input) = for_coordinator(sender, &message) {
+                    self.tell_coordinator(to, input);
+                }
+                if for_member(&message).is_none() {
+                    return;
+                }
+                if self.nodes[to as usize].member.is_some() {
+                    self.tell_member(to, MemberInput::Told { from: sender, message });
+                } else if let Some(answer) = unclaimed(&message) {
+                    self.write(to, from, Coordination::ToCoordinator(answer));
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, from: NodeIndex, to: NodeIndex, message: Coordination) {
+        if from != to && !self.reaches(from, to) {
+            let (life, at) = (self.life(to), self.now + 2 * self.network.latency());
+            // A kernel answers for a process that is gone; nobody does for one that was cut off.
+            if !self.nodes[to as usize].alive {
+                self.agenda.enter(at, Event::Gone { node: from, gone: to, life });
+            }
+            return;
+        }
+        let bytes = if from == to { 0 } else { weight::coordination(&message) };
+        if let Some(at) = self.network.datagram(self.now, from, to, bytes) {
+            let (lives, message) = (self.lives(from, to), Box::new(message));
+            self.agenda.enter(at, Event::Coordination { from, to, lives, message });
+        }
+    }
+
+    pub(crate) fn tell_coordinator(&mut self, node: NodeIndex, input: CoordinatorInput) {
+        if !self.nodes[node as usize].alive {
+            return;
+        }
+        let now = self.now;
+        self.nodes[node as usize].coordinator.handle(now, input);
+        while let Some(output) = self.nodes[node as usize].coordinator.poll() {
+            match output {
+                CoordinatorOutput::Tell { to, message } => self.write(node, self.of(to), Coordination::ToMember(message)),
+                CoordinatorOutput::Answer { to, message } => {
+                    self.write(node, self.of(to), Coordination::ToCoordinator(message));
+                }
+                CoordinatorOutput::Know { to, digest, grant } => {
+                    let holding = self.nodes[node as usize].held().size() > 0 && self.nodes[node as usize].held().is_full();
+                    let holding = holding.then(|| self.probe());
+                    let (addresses, zone) = (self.addresses(node), self.zone(node));
+                    let message = ToCoordinator::Know { digest, grant, holding, addresses, zone };
+                    self.write(node, self.of(to), Coordination::ToCoordinator(message));
+                }
+                CoordinatorOutput::Note(_) => {}
+            }
+        }
+        let this = &mut self.nodes[node as usize];
+        this.wakes[COORDINATOR] = this.coordinator.poll_timeout().map(|(at, _)| at);
+        self.set_wake(node);
+    }
+
+    pub(crate) fn tell_member(&mut self, node: NodeIndex, input: MemberInput) {
+        let now = self.now;
+        let (addresses, zone) = (self.addresses(node), self.zone(node));
+        let Some(member) = self.nodes[node as usize].member.as_mut() else { return };
+        member.handle(now, input);
+        loop {
+            let this = &mut self.nodes[node as usize];
+            let Some(member) = this.member.as_mut() else { break };
+            let held = this.swarm.as_ref().map_or(&this.disk, Swarm::have);
+            let Some(output) = member.poll(now, Own { held, addresses: &addresses, zone: &zone }) else { break };
+            self.obey(node, output);
+        }
+        let this = &mut self.nodes[node as usize];
+        this.wakes[MEMBER] = this.member.as_ref().and_then(Member::poll_timeout).map(|(at, _)| at);
+        self.set_wake(node);
+    }
+
+    fn obey(&mut self, node: NodeIndex, output: MemberOutput) {
+        let life = self.life(node);
+        let round_trip = 2 * self.network.latency();
+        match output {
+            // What a node is connected to answers at once; a walk takes a few round trips.
+            MemberOutput::FindCoordinator => self.agenda.enter(self.now + 2 * round_trip, Event::Found { node, life }),
+            MemberOutput::Send { to, message } => self.write(node, self.of(to), Coordination::ToCoordinator(message)),
+            MemberOutput::Found(found) => {
+                self.nodes[node as usize].found = Some(found);
+                self.open_swarm(node);
+            }
+            MemberOutput::Neighbours(list) => {
+                let named = list.into_iter().take(MOST_NAMED).map(|one| self.of(one.node)).filter(|&other| other != node);
+                let named: std::collections::BTreeSet<NodeIndex> = named.collect();
+                self.nodes[node as usize].named.clone_from(&named);
+                for other in named {
+                    self.meet(node, other);
+                }
+                self.dial(node);
+            }
+            MemberOutput::ProbeOrigin => self.agenda.enter(self.now + 2 * round_trip, Event::Probed { node, life }),
+            MemberOutput::BecomeSeed { grant, elsewhere, .. } => {
+                self.note("seed", node, node, u32::MAX);
+                self.nodes[node as usize].lease = Some((grant.grant().epoch, elsewhere.clone()));
+                self.check_leases(node);
+                self.tell_swarm(node, Input::Appointed { elsewhere });
+            }
+            MemberOutput::ExtendLease { grant, .. } => {
+                if let Some((epoch, _)) = &mut self.nodes[node as usize].lease {
+                    *epoch = grant.grant().epoch;
+                }
+                self.check_leases(node);
+            }
+            MemberOutput::StopSeeding(_) => {
+                self.note("stops", node, node, u32::MAX);
+                self.end_lease(node);
+            }
+            MemberOutput::NewGrant(grant) => self.tell_coordinator(node, CoordinatorInput::Learnt(grant)),
+            MemberOutput::Fail(_) => {
+                self.note("fails", node, node, u32::MAX);
+                let this = &mut self.nodes[node as usize];
+                this.failed = true;
+                if std::mem::take(&mut this.wants) {
+                    self.pending -= 1;
+                }
+                if self.origin.probes > self.scenario.refused {
+                    self.broke(format!("node {node} was told that the blob cannot be read, and it can"));
+                }
+            }
+            MemberOutput::Doubted { .. } => {}
+        }
+    }
+
+    pub(crate) fn found_closest(&mut self, node: NodeIndex, life: u32) {
+        if self.life(node) != life {
+            return;
+        }
+        // A walk finds those who live, through whomever it knows.
+        let known = |other: &NodeIndex| match self.scenario.begin {
+            crate::scenario::Begin::Cold if self.now.since(self.begun).as_millis() < 1000 => {
+                self.nodes[node as usize].view.contains(other)
+            }
+            _ => true,
+        };
+        let near = (0..self.scenario.nodes).filter(|&other| self.reaches(node, other)).filter(known).take(20);
+        let closest = near.map(|other| self.id(other)).collect();
+        self.tell_member(node, MemberInput::CoordinatorsFound { closest });
+    }
+
+    pub(crate) fn probed(&mut self, node: NodeIndex, life: u32) {
+        if self.life(node) == life {
+            let outcome = if self.origin.asked() { Ok(self.probe()) } else { Err(Refusal::Unauthorized) };
+            self.tell_member(node, MemberInput::Probed(outcome));
+        }
+    }
+
+    pub(crate) fn gone(&mut self, node: NodeIndex, gone: NodeIndex, life: u32) {
+        if self.life(gone) != life && self.nodes[gone as usize].alive {
+            return;
+        }
+        self.nodes[node as usize].view.remove(&gone);
+        let id = self.id(gone);
+        self.tell_coordinator(node, CoordinatorInput::Unreachable { node: id });
+        self.tell_member(node, MemberInput::Unreachable { node: id });
+    }
+
+    fn set_wake(&mut self, node: NodeIndex) {
+        let this = &mut self.nodes[node as usize];
+        let Some(at) = this.wakes.into_iter().flatten().min().filter(|_| this.alive) else { return };
+        let at = at.max(self.now);
+        if this.wake_at.is_none_or(|before| before > at) {
+            this.wake_at = Some(at);
+            self.agenda.enter(at, Event::Wake(node));
+        }
+    }
+
+    pub(crate) fn wake(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let this = &mut self.nodes[node as usize];
+        if !this.alive || this.wake_at != Some(now) {
+            return;
+        }
+        this.wake_at = None;
+        let due = this.wakes.map(|at| at.is_some_and(|at| at <= now));
+        if due[SWARM] {
+            self.tell_swarm(node, Input::TimeOut);
+        }
+        if due[MEMBER] {
+            self.tell_member(node, MemberInput::TimeOut);
+        }
+        if due[COORDINATOR] {
+            self.tell_coordinator(node, CoordinatorInput::TimeOut);
+        }
+        self.set_wake(node);
+    }
+}

@@ -1,0 +1,187 @@
+//! What goes wrong, and how the nodes notice.
+
+use std::time::Duration;
+
+use rand::{RngExt, seq::SliceRandom};
+
+use crate::{
+    fleet::{Event, Fleet, STREAMS},
+    network::NodeIndex,
+    scenario::{What, When, Whom},
+};
+
+/// A connection on the data plane ends when nothing has come for so long.
+const IDLE: Duration = Duration::from_secs(10);
+/// A machine that is gone is missed on the control plane after so long.
+const MISSED: Duration = Duration::from_secs(15);
+
+impl Fleet<'_> {
+    pub(crate) fn enter_fault(&mut self, at: usize) {
+        // Those that wait for the seed's progress are looked at when it reads.
+        if let When::At(ms) = self.scenario.faults[at].when {
+            self.agenda.enter(self.begun + Duration::from_millis(ms), Event::FaultAt(at));
+        }
+    }
+
+    /// A piece has been read from the origin: faults that were waiting for it come.
+    pub(crate) fn watch_reading(&mut self) {
+        let read = self.origin.read.held();
+        for at in 0..self.scenario.faults.len() {
+            let When::Read(percent) = self.scenario.faults[at].when else { continue };
+            if read == (self.layout.count() * percent).div_ceil(100).max(1) && self.origin.came_to(read) {
+                self.agenda.enter(self.now, Event::FaultAt(at));
+            }
+        }
+    }
+
+    pub(crate) fn fault_at(&mut self, at: usize) {
+        let fault = self.scenario.faults[at];
+        let seed = (0..self.scenario.nodes).find(|&node| self.nodes[node as usize].lease.is_some());
+        let coordinator = (0..self.scenario.nodes).find(|&node| self.nodes[node as usize].alive);
+        let whom: Vec<NodeIndex> = match fault.whom {
+            Whom::Seed => seed.into_iter().collect(),
+            Whom::Coordinator => coordinator.into_iter().collect(),
+            Whom::Node(node) => vec![node.min(self.scenario.nodes - 1)],
+            Whom::All => (0..self.scenario.nodes).collect(),
+            Whom::Percent(percent, within) => {
+                let mut others: Vec<NodeIndex> =
+                    (0..self.scenario.nodes).filter(|&node| Some(node) != seed && Some(node) != coordinator).collect();
+                others.shuffle(&mut self.rng);
+                others.truncate((self.scenario.nodes * percent / 100) as usize);
+                for &node in &others {
+                    let when = self.spread(0, within);
+                    self.agenda.enter(when, Event::Fault { node, what: fault.what });
+                }
+                return;
+            }
+        };
+        if let What::Parted(span) = fault.what {
+            return self.part(span);
+        }
+        for node in whom {
+            self.fault(node, fault.what);
+        }
+    }
+
+    pub(crate) fn fault(&mut self, node: NodeIndex, what: What) {
+        if !self.nodes[node as usize].alive {
+            return;
+        }
+        match what {
+            What::Dies { silent, back } => self.die(node, silent, back),
+            What::Hangs(span) => {
+                self.note("hangs", node, node, u32::MAX);
+                self.nodes[node as usize].hit = true;
+                self.nodes[node as usize].hangs_until = self.now + Duration::from_millis(span);
+            }
+            What::Slows(percent) => {
+                self.nodes[node as usize].slow = true;
+                let part = |rate: u64| (rate * u64::from(percent) / 100).max(1);
+                self.network.set_rates(node, part(self.scenario.up), part(self.scenario.down));
+            }
+            What::Parted(span) => self.part(span),
+        }
+    }
+
+    fn die(&mut self, node: NodeIndex, silent: bool, back: Option<u64>) {
+        self.note("dies", node, node, u32::MAX);
+        self.stop_reading(node);
+        self.deaths[0] += u32::from(self.nodes[node as usize].lease.is_some());
+        self.deaths[1] += 1;
+        let this = &mut self.nodes[node as usize];
+        this.hit = true;
+        if std::mem::take(&mut this.wants) {
+            self.pending -= 1;
+        }
+        let peers: Vec<NodeIndex> = this.peers.keys().copied().collect();
+        for token in self.network.withdraw_all(node) {
+            self.free_uploads.push(token);
+        }
+        let this = &mut self.nodes[node as usize];
+        let held = this.held().clone();
+        this.dies();
+        let life = this.life;
+        if held.is_full() {
+            self.curve.complete -= 1;
+        }
+        for piece in held.iter() {
+            self.curve.copies[piece as usize] -= 1;
+        }
+        for peer in peers {
+            let event = Event::Disconnected { node: peer, life: self.life(peer), peer: node };
+            self.agenda.enter(self.now + IDLE, event);
+        }
+        let notice = if silent { MISSED } else { 2 * self.network.latency() };
+        for other in 0..self.scenario.nodes {
+            if self.nodes[other as usize].view.contains(&node) {
+                let at = self.now + notice + Duration::from_micros(self.rng.random_range(0..5000));
+                self.agenda.enter(at, Event::Gone { node: other, gone: node, life });
+            }
+        }
+        if let Some(back) = back {
+            self.pending += 1;
+            self.agenda.enter(self.now + Duration::from_millis(back), Event::Back(node));
+        }
+    }
+
+    pub(crate) fn back(&mut self, node: NodeIndex) {
+        self.note("back", node, node, u32::MAX);
+        let (now, seed) = (self.now, self.rng.random());
+        let this = &mut self.nodes[node as usize];
+        this.restarts(now, seed, STREAMS);
+        let held = this.disk.clone();
+        for piece in held.iter() {
+            self.curve.copies[piece as usize] += 1;
+        }
+        if held.size() > 0 && held.is_full() {
+            self.curve.complete += 1;
+            self.pending -= 1;
+            // It serves what it has when it is asked.
+            return self.meet_again(node);
+        }
+        self.meet_again(node);
+        self.wants(node);
+    }
+
+    fn meet_again(&mut self, node: NodeIndex) {
+        self.sees(node, u32::MAX);
+        for other in 0..self.scenario.nodes {
+            let near = self.nodes[node as usize].view.contains(&other);
+            if near && self.reaches(node, other) && self.nodes[other as usize].view.insert(node) {
+                let live = self.nodes[other as usize].view.iter();
+                let live = live.filter(|&&third| self.reaches(other, third)).map(|&third| self.id(third)).collect();
+                self.tell_coordinator(other, shoal_swarm::coordination::Input::View { live });
+            }
+        }
+    }
+
+    fn part(&mut self, span: u64) {
+        self.note("parted", 0, 1, u32::MAX);
+        (self.parted, self.sides_changed) = (true, self.now);
+        self.agenda.enter(self.now + Duration::from_millis(span), Event::Healed);
+        for node in 0..self.scenario.nodes {
+            let cut = |other: &NodeIndex| !self.reaches(node, *other);
+            let peers: Vec<NodeIndex> = self.nodes[node as usize].peers.keys().copied().filter(cut).collect();
+            let view: Vec<NodeIndex> = self.nodes[node as usize].view.iter().copied().filter(cut).collect();
+            for peer in peers {
+                let event = Event::Disconnected { node, life: self.life(node), peer };
+                self.agenda.enter(self.now + IDLE, event);
+            }
+            for gone in view {
+                let at = self.now + MISSED;
+                self.agenda.enter(at, Event::Gone { node, gone, life: self.life(gone) });
+            }
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.note("healed", 0, 1, u32::MAX);
+        (self.parted, self.sides_changed) = (false, self.now);
+        for node in 0..self.scenario.nodes {
+            if self.nodes[node as usize].alive {
+                self.sees(node, u32::MAX);
+                self.dial(node);
+            }
+        }
+    }
+}
