@@ -8,11 +8,11 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const VERSION: u8 = 1;
 /// How many bytes stand before a body: the version and the body's length, big-endian.
 pub const HEAD_BYTES: usize = 5;
-/// The longest body on the control stream between neighbours, in bytes: a bitmap of a million pieces, or 4,096 midstates.
+/// The longest body on the control stream between neighbours, in bytes: a bitmap of a million pieces.
 pub const MAX_TRADE_BODY: usize = 512 << 10;
 /// The longest body of a coordination message, in bytes.
 pub const MAX_COORDINATION_BODY: usize = 512 << 10;
-/// The longest head of a piece's stream, in bytes: two signed midstates of SHA-512.
+/// The longest head of a piece's stream, in bytes: two signed segments of SHA-512.
 pub const MAX_PIECE_HEADER: usize = 1024;
 
 /// Why bytes are not a frame.
@@ -88,9 +88,12 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trade::{Envelope, Hello, Message};
+    use crate::{
+        Authority, Epoch, MAX_SEGMENT_STATES, NodeKey, PieceHeader, Segment,
+        trade::{Envelope, Hello, Message},
+    };
     use proptest::prelude::*;
-    use shoal_blob::{Digest, PieceSet};
+    use shoal_blob::{Digest, Midstate, PieceSet};
 
     fn split(frame: &[u8]) -> ([u8; HEAD_BYTES], &[u8]) {
         let (head, body) = frame.split_first_chunk().unwrap();
@@ -107,6 +110,21 @@ mod tests {
         let (head, body) = split(&frame);
         assert_eq!(body_length(head, MAX_TRADE_BODY).unwrap(), body.len());
         assert_eq!(decode::<Envelope>(body).unwrap(), envelope);
+    }
+
+    #[test]
+    fn the_head_of_a_piece_has_room_for_the_largest_proof() {
+        let key = NodeKey::from_seed(&[3; 32]);
+        let digest = Digest::Sha512([1; 64]);
+        let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key.id() });
+        let states = [Midstate::Sha512([u64::MAX; 8]); MAX_SEGMENT_STATES];
+        let segment = Segment::new(digest, u64::MAX, authority, u32::MAX, &states).sign(&key);
+        let (piece, slot, proof) = (u32::MAX, u32::MAX, vec![segment.clone(), segment]);
+        let mut header = PieceHeader { digest, piece, slot, from: [1; 8], to: [2; 8], proof };
+        let frame = encode(&header, MAX_PIECE_HEADER).unwrap();
+        assert_eq!(decode::<PieceHeader>(split(&frame).1).unwrap(), header);
+        header.proof.extend_from_within(..);
+        assert!(matches!(encode(&header, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
     }
 
     #[test]

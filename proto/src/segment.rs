@@ -1,12 +1,12 @@
-//! A run of a blob's midstates, signed by the node that hashed it, and relayed so.
+//! Midstates of a blob, signed by the node that hashed it, and relayed so.
 
 use serde::{Deserialize, Serialize};
 use shoal_blob::{Algorithm, Digest, Midstate};
 
 use crate::{Epoch, NodeId, NodeKey, Signature, SignatureError};
 
-/// How many midstates a segment may have: 256 KiB of SHA-512.
-pub const MAX_SEGMENT_STATES: usize = 4096;
+/// How many midstates a segment may have: the two of a piece, so that a segment fits the head of its stream.
+pub const MAX_SEGMENT_STATES: usize = 2;
 
 /// By what right a node signs midstates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

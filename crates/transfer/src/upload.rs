@@ -11,7 +11,7 @@ use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 use shoal_proto::{
     NodeId, PieceHeader,
-    codec::{self, MAX_PIECE_HEADER},
+    codec::{self, CodecError, MAX_PIECE_HEADER},
 };
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -41,6 +41,14 @@ pub enum UploadError {
         node: NodeId,
         /// Why.
         refusal: Refusal,
+    },
+    /// The head does not fit its frame; nothing was sent.
+    #[error("the head of a piece for node {node} cannot be sent: {error}")]
+    Head {
+        /// The peer.
+        node: NodeId,
+        /// What is wrong with it.
+        error: CodecError,
     },
     /// The bytes could not be read here.
     #[error("the piece for node {node} could not be read: {source}")]
@@ -100,8 +108,7 @@ impl Peer {
             return Err(UploadError::Gone { node, why: Disconnect::Closed });
         }
         let _under_way = context.uploads.token();
-        let head = codec::encode(&header, MAX_PIECE_HEADER)
-            .map_err(|error| UploadError::Source { node, source: io::Error::other(error) })?;
+        let head = codec::encode(&header, MAX_PIECE_HEADER).map_err(|error| UploadError::Head { node, error })?;
 
         let mut reading = Reading::begin(source, length, u64::from(context.config.upload_chunk.max(1)));
         let open = async { self.0.connection.open_uni().await.map_err(WriteError::from) };

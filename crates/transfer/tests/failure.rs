@@ -5,7 +5,7 @@ mod rogue;
 use std::time::Duration;
 
 use rogue::{bounded, closed, connected, disconnected, endpoint, header, key, next, pass, rogue};
-use shoal_proto::codec::{self, CodecError, MAX_TRADE_BODY};
+use shoal_proto::codec::{self, CodecError, MAX_PIECE_HEADER, MAX_TRADE_BODY};
 use shoal_transfer::{Disconnect, Event, PieceError, SendError, TransferConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,9 +43,9 @@ async fn a_piece_without_a_head_ends_its_peer_and_a_late_one_its_stream() {
     assert!(bounded(late.stopped()).await.unwrap().is_some());
 
     let mut stream = peer.connection.open_uni().await.unwrap();
-    stream.write_all(&[codec::VERSION, 0, 0, 2, 0]).await.unwrap();
+    stream.write_all(&[codec::VERSION, 0, 0, 4, 1]).await.unwrap();
     let why = disconnected(&mut events).await;
-    assert!(matches!(why, Disconnect::Broken(CodecError::TooLong { length: 512, .. })), "{why:?}");
+    assert_eq!(why, Disconnect::Broken(CodecError::TooLong { length: 1025, limit: MAX_PIECE_HEADER }));
     assert_eq!(closed(&peer.connection).await.0, 3);
 }
 
@@ -56,7 +56,7 @@ async fn a_sender_that_stalls_is_given_up() {
     let peer = rogue(2, &[7], 1, a.node(), addr).await;
     let to_peer = connected(&mut events).await;
     let mut stream = peer.connection.open_uni().await.unwrap();
-    stream.write_all(&codec::encode(&header(3), 256).unwrap()).await.unwrap();
+    stream.write_all(&codec::encode(&header(3), MAX_PIECE_HEADER).unwrap()).await.unwrap();
     stream.write_all(b"some").await.unwrap();
     let Event::Piece(piece) = next(&mut events).await else { panic!("no piece") };
     let mut piece = piece.accept(100);

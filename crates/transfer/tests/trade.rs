@@ -6,6 +6,8 @@ use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use rogue::{any_port, bounded, connected, disconnected, endpoint, header, key, next, pass};
+use shoal_blob::{Digest, Midstate};
+use shoal_proto::{Authority, Epoch, PieceHeader, Segment};
 use shoal_transfer::{
     Disconnect, Event, IncomingPiece, PieceError, PieceStream, Refusal, SendError, TransferConfig, UploadError,
 };
@@ -114,6 +116,37 @@ async fn many_pieces_share_a_connection() {
     for upload in uploads {
         bounded(upload).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signed_segments_go_with_a_piece_and_no_more_than_a_head_holds() {
+    let (a, mut a_events, _) = endpoint(1, &[7], TransferConfig::default());
+    let (b, mut b_events, b_addr) = endpoint(2, &[7], TransferConfig::default());
+    let to_b = bounded(a.connect(b.node(), &[b_addr])).await.unwrap();
+    connected(&mut a_events).await;
+    connected(&mut b_events).await;
+
+    let digest = Digest::Sha512([9; 64]);
+    let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key(3).id() });
+    let segment = |first| Segment::new(digest, 1 << 44, authority, first, &[Midstate::Sha512([5; 8]); 2]).sign(&key(3));
+    let head = PieceHeader { digest, proof: vec![segment(4), segment(8)], ..header(5) };
+    let sending = tokio::spawn({
+        let (to_b, head) = (to_b.clone(), head.clone());
+        async move { to_b.upload(head, 1000, source(bytes(1000))).await }
+    });
+    let piece = piece(&mut b_events).await;
+    assert_eq!(piece.header(), &head);
+    assert_eq!(collect(piece.accept(1000)).await.unwrap(), bytes(1000));
+    bounded(sending).await.unwrap().unwrap();
+
+    let head = PieceHeader { proof: vec![segment(4), segment(8), segment(12), segment(16)], ..head };
+    let error = bounded(to_b.upload(head, 1000, source(bytes(1000)))).await.unwrap_err();
+    assert!(matches!(error, UploadError::Head { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("where at most 1024 are allowed"), "{error}");
+    // Nothing of it was sent, and the connection has taken no harm.
+    to_b.send(&pass(1)).unwrap();
+    assert!(matches!(next(&mut b_events).await, Event::Message { .. }));
+    assert_eq!((a.counts().pieces_sent, b.counts().pieces_received), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

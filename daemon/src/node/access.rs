@@ -18,7 +18,7 @@ use shoal_origin::{Access, OriginError, Origins, Verdict};
 use shoal_proto::Visibility;
 use shoal_store::Store;
 
-use super::{book, failure};
+use super::{claim, failure};
 
 /// How many verdicts, and how many visibilities, are kept.
 const MOST: usize = 16_384;
@@ -132,7 +132,7 @@ pub(super) const fn seen(visibility: shoal_origin::Visibility) -> Visibility {
 pub(super) fn of_stored(door: &Door, store: &Store, digest: &Digest) -> Visibility {
     door.visibility(digest).unwrap_or_else(|| {
         let claims = store.blob(digest).and_then(|blob| blob.claims().ok());
-        let Some(visibility) = claims.and_then(|claims| book::visibility(&claims)) else { return Visibility::Private };
+        let Some(visibility) = claims.and_then(|claims| claim::visibility(&claims)) else { return Visibility::Private };
         door.learn(*digest, visibility);
         visibility
     })

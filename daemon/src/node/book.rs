@@ -1,89 +1,53 @@
-//! What is known of one blob's chain, by whose word, and who was told.
+//! What is known of one blob's chain, and by whose word.
 //!
-//! Invariant: every segment kept was signed by the seed of a grant that is kept too, or by one who had closed the chain;
-//! none contradicts another.
-
-use std::collections::{BTreeMap, HashMap, HashSet};
+//! Invariant: every segment kept was signed by one who may, and none contradicts another.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use shoal_blob::{
     ClaimedChain, Conflict, Digest, Layout, Link, Midstate, PieceIndex, PieceSet, ProvenChain, VerifiedPiece,
 };
 use shoal_proto::{
-    Authority, Epoch, MAX_SEGMENT_STATES, NodeId, NodeKey, Segment, SignatureError, SignedGrant, SignedSegment,
-    Visibility, codec, trade::Message,
+    Authority, Epoch, NodeId, NodeKey, Segment, SignedGrant, SignedSegment,
+    trade::{Lacks, Message},
 };
 
-/// One record of the sidecar: what is needed to check and to relay the chain again after a restart.
-#[derive(Serialize, Deserialize)]
-enum Claim {
-    Grant(SignedGrant),
-    Segment(SignedSegment),
-}
-
-/// Why a peer's segment or grant was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Rejected {
-    #[error(transparent)]
-    Signature(#[from] SignatureError),
-    #[error("it is about another blob or another length")]
-    OtherBlob,
-    #[error("node {signer} is not the seed of any lease that is known here")]
-    NoAuthority { signer: NodeId },
-    #[error(transparent)]
-    Conflict(#[from] Conflict),
-}
+use super::{
+    claim::Claim,
+    papers::{Papers, Rejected},
+};
 
 enum Chain {
     Claimed(ClaimedChain),
     Proven(ProvenChain),
 }
 
-/// The chain of one blob, the signed segments it was made of, and what each neighbour has been sent of them.
+/// The chain of one blob, and what was signed of it.
 pub(super) struct Book {
     chain: Chain,
     digest: Digest,
     layout: Layout,
-    grants: BTreeMap<Epoch, SignedGrant>,
-    segments: Vec<SignedSegment>,
-    /// Which segment covers a boundary.
-    by_boundary: HashMap<u32, usize>,
-    told_grants: HashSet<(NodeId, Epoch)>,
-    told_segments: HashSet<(NodeId, usize)>,
+    papers: Papers,
 }
 
 impl Book {
     pub(super) fn new(digest: Digest, layout: Layout) -> Self {
-        Self::with(Chain::Claimed(ClaimedChain::new(digest, layout)), digest, layout)
+        let chain = Chain::Claimed(ClaimedChain::new(digest, layout));
+        Self { chain, digest, layout, papers: Papers::default() }
     }
 
     pub(super) fn proven(chain: ProvenChain) -> Self {
         let (digest, layout) = (*chain.digest(), *chain.layout());
-        Self::with(Chain::Proven(chain), digest, layout)
-    }
-
-    fn with(chain: Chain, digest: Digest, layout: Layout) -> Self {
-        Self {
-            chain,
-            digest,
-            layout,
-            grants: BTreeMap::new(),
-            segments: Vec::new(),
-            by_boundary: HashMap::new(),
-            told_grants: HashSet::new(),
-            told_segments: HashSet::new(),
-        }
+        Self { chain: Chain::Proven(chain), digest, layout, papers: Papers::default() }
     }
 
     /// Brings back what the sidecar kept. A record that is not one of ours, or contradicts the others, is passed over.
     pub(super) fn restore(digest: Digest, layout: Layout, claims: &[Bytes]) -> Self {
         let mut book = Self::new(digest, layout);
         for claim in claims {
-            match codec::decode(claim) {
-                Ok(Claim::Grant(grant)) => drop(book.learn_grant(&grant)),
-                Ok(Claim::Segment(segment)) => drop(book.learn(&segment)),
-                Err(_) => {}
+            match Claim::read(claim) {
+                Some(Claim::Grant(grant)) => drop(book.learn_grant(&grant)),
+                Some(Claim::Segment(segment)) => drop(book.learn(&segment)),
+                None => {}
             }
         }
         book
@@ -129,17 +93,17 @@ impl Book {
             return Err(Rejected::OtherBlob);
         }
         // A renewal is the same lease again: the first word about it suffices.
-        if self.grants.contains_key(&grant.epoch) {
+        if self.papers.knows_lease(&grant.epoch) {
             return Ok(None);
         }
-        self.grants.insert(grant.epoch, signed.clone());
-        Ok(Some(record(&Claim::Grant(signed.clone()))))
+        self.papers.keep_grant(signed.clone());
+        Ok(Some(Claim::Grant(signed.clone()).record()))
     }
 
-    /// A segment that a neighbour relayed. Returns the record for the sidecar where it was new.
+    /// A segment that a neighbour sent. Returns the record for the sidecar where it was new.
     pub(super) fn learn(&mut self, signed: &SignedSegment) -> Result<Option<Bytes>, Rejected> {
         if self.knows(signed.segment()) {
-            // Everybody relays: most come more than once, and a signature is dear.
+            // Two pieces share a midstate, and may come at once; a signature is dear.
             return Ok(None);
         }
         let segment = signed.check()?;
@@ -147,11 +111,7 @@ impl Book {
             return Err(Rejected::OtherBlob);
         }
         let signer = signed.signer();
-        let has_authority = match segment.authority {
-            Authority::Closed => true,
-            Authority::Lease(epoch) => self.grants.get(&epoch).is_some_and(|grant| grant.grant().seed == signer),
-        };
-        if !has_authority {
+        if !self.papers.may_sign(signer, segment.authority) {
             return Err(Rejected::NoAuthority { signer });
         }
         let Chain::Claimed(chain) = &mut self.chain else { return Ok(None) };
@@ -171,12 +131,8 @@ impl Book {
     }
 
     fn keep(&mut self, segment: SignedSegment) -> Bytes {
-        let at = self.segments.len();
-        for boundary in segment.segment().boundaries() {
-            self.by_boundary.entry(boundary).or_insert(at);
-        }
-        let record = record(&Claim::Segment(segment.clone()));
-        self.segments.push(segment);
+        let record = Claim::Segment(segment.clone()).record();
+        self.papers.keep(segment);
         record
     }
 
@@ -192,7 +148,7 @@ impl Book {
         let boundary = piece.index().get() + 1;
         let first_to_know = chain.midstate(boundary).is_none();
         chain.close(piece)?;
-        let known = |epoch: &Epoch| self.grants.contains_key(epoch);
+        let known = |epoch: &Epoch| self.papers.knows_lease(epoch);
         let Some(epoch) = lease.filter(|epoch| first_to_know && known(epoch)) else { return Ok(None) };
         let (length, authority) = (self.layout.length(), Authority::Lease(epoch));
         let segment = Segment::new(self.digest, length, authority, boundary, &[piece.link().to]).sign(key);
@@ -209,71 +165,43 @@ impl Book {
 
     /// Drops every claim: the last link did not close.
     pub(super) fn fall(&mut self) {
-        let grants = std::mem::take(&mut self.grants);
-        *self = Self::new(self.digest, self.layout);
-        self.grants = grants;
+        self.chain = Chain::Claimed(ClaimedChain::new(self.digest, self.layout));
+        self.papers.drop_segments();
     }
 
-    /// What to say to a neighbour so that it knows the midstates at these boundaries: segments as they were signed, each
-    /// grant before what was signed under it, nothing twice.
-    pub(super) fn tell(&mut self, to: NodeId, boundaries: std::ops::Range<u32>, key: &NodeKey) -> Vec<Message> {
-        let mut words = Vec::new();
-        let mut unsigned: Vec<u32> = Vec::new();
-        for boundary in boundaries {
-            let Some(&at) = self.by_boundary.get(&boundary) else {
-                unsigned.push(boundary);
-                continue;
-            };
-            if !self.told_segments.insert((to, at)) {
-                continue;
-            }
-            let segment = &self.segments[at];
-            if let Authority::Lease(epoch) = segment.segment().authority
-                && let Some(grant) = self.grants.get(&epoch)
-                && self.told_grants.insert((to, epoch))
-            {
-                words.push(Message::Grant(grant.clone()));
-            }
-            words.push(Message::Chain(segment.clone()));
-        }
-        words.extend(self.sign_closed(&unsigned, key));
-        words
+    /// What a neighbour has to be told before it may take a piece: each grant that is needed to check it, once.
+    pub(super) fn untold_grants(&mut self, to: NodeId) -> Vec<Message> {
+        self.papers.untold_grants(to)
     }
 
-    /// Whoever has closed the chain may sign it.
-    fn sign_closed(&self, boundaries: &[u32], key: &NodeKey) -> Vec<Message> {
-        if !matches!(self.chain, Chain::Proven(_)) {
-            return Vec::new();
-        }
-        boundaries
-            .chunk_by(|a, b| a + 1 == *b)
-            .flat_map(|run| run.chunks(MAX_SEGMENT_STATES))
-            .map(|run| {
-                let states: Vec<Midstate> = run.iter().filter_map(|&boundary| self.midstate(boundary)).collect();
-                let segment = Segment::new(self.digest, self.layout.length(), Authority::Closed, run[0], &states);
-                Message::Chain(segment.sign(key))
-            })
-            .collect()
-    }
-
-    /// A neighbour is gone: if it comes back, it may know nothing any longer.
+    /// A neighbour is gone, or begins anew: it may know no grant any longer.
     pub(super) fn forget(&mut self, node: NodeId) {
-        self.told_grants.retain(|(told, _)| *told != node);
-        self.told_segments.retain(|(told, _)| *told != node);
+        self.papers.forget(node);
     }
-}
 
-/// To whom the origin served the blob, where a grant among these records says so.
-pub(super) fn visibility(claims: &[Bytes]) -> Option<Visibility> {
-    claims.iter().find_map(|claim| match codec::decode(claim) {
-        Ok(Claim::Grant(grant)) => Some(grant.grant().visibility),
-        _ => None,
-    })
-}
-
-fn record(claim: &Claim) -> Bytes {
-    let frame = codec::encode(claim, codec::MAX_TRADE_BODY).expect("a segment is bounded");
-    Bytes::from(frame).slice(codec::HEAD_BYTES..)
+    /// What goes with a piece to one that lacks these of its midstates: segments as they were signed, none twice. Whoever
+    /// has closed the chain signs what nobody has signed. `None` where one is not known here, or nobody vouches for it.
+    pub(super) fn proof(&self, piece: PieceIndex, lacks: Lacks, key: &NodeKey) -> Option<Vec<SignedSegment>> {
+        // Both ends of the chain are facts: they need no proof.
+        let inner = 1..self.layout.count();
+        let lacking = [(lacks.before, piece.get()), (lacks.behind, piece.get() + 1)];
+        let needed = lacking.into_iter().filter(|(lacks, boundary)| *lacks && inner.contains(boundary));
+        let (mut proof, mut unsigned): (Vec<SignedSegment>, Vec<u32>) = Default::default();
+        for (_, boundary) in needed {
+            match self.papers.at(boundary) {
+                Some(signed) if proof.contains(signed) => {}
+                Some(signed) => proof.push(signed.clone()),
+                None => unsigned.push(boundary),
+            }
+        }
+        if let Some(&first) = unsigned.first() {
+            let Chain::Proven(_) = self.chain else { return None };
+            let states: Vec<Midstate> = unsigned.into_iter().filter_map(|boundary| self.midstate(boundary)).collect();
+            let segment = Segment::new(self.digest, self.layout.length(), Authority::Closed, first, &states);
+            proof.push(segment.sign(key));
+        }
+        Some(proof)
+    }
 }
 
 #[cfg(test)]
@@ -282,129 +210,193 @@ mod tests {
 
     use super::*;
     use shoal_blob::{Algorithm, PieceBuffer};
-    use shoal_proto::Grant;
+    use shoal_proto::{Grant, Visibility};
 
-    const PIECE: usize = 1 << 20;
-
-    fn data() -> Vec<u8> {
-        (0..3 * PIECE + 17).map(|i| (i / 7) as u8).collect()
+    /// A blob of four pieces, the lease to read it, and nodes of which the first is its seed.
+    struct Scene {
+        digest: Digest,
+        layout: Layout,
+        pieces: Vec<VerifiedPiece>,
+        nodes: [NodeKey; 4],
+        grant: SignedGrant,
+        epoch: Epoch,
     }
 
-    fn digest(data: &[u8]) -> Digest {
-        use sha2::Digest as _;
-        Digest::Sha256(sha2::Sha256::digest(data).into())
+    impl Scene {
+        fn new() -> Self {
+            use sha2::Digest as _;
+            let data: Vec<u8> = (0..(3 << 20) + 17).map(|i| (i / 7) as u8).collect();
+            let digest = Digest::Sha256(sha2::Sha256::digest(&data).into());
+            let layout = Layout::new(data.len() as u64).unwrap();
+            let mut at = Midstate::initial(Algorithm::Sha256);
+            let pieces = layout.pieces().map(|index| {
+                let range = layout.byte_range(index);
+                let mut buffer = PieceBuffer::new(layout, index);
+                buffer.push(&data[range.start as usize..range.end as usize]).unwrap();
+                let piece = buffer.extend(at).unwrap();
+                at = piece.link().to;
+                piece
+            });
+            let pieces = pieces.collect();
+            let nodes = [1, 2, 3, 4].map(|seed| NodeKey::from_seed(&[seed; 32]));
+            let epoch = Epoch { number: 1, coordinator: nodes[3].id() };
+            let (length, duration, visibility) = (layout.length(), Duration::from_secs(3), Visibility::Public);
+            let grant = Grant { digest, length, epoch, seed: nodes[0].id(), duration, visibility }.sign(&nodes[3]);
+            Self { digest, layout, pieces, nodes, grant, epoch }
+        }
+
+        fn book(&self) -> Book {
+            Book::new(self.digest, self.layout)
+        }
+
+        /// The book of the seed, once it has read these pieces.
+        fn read(&self, pieces: std::ops::Range<usize>) -> Book {
+            let mut book = self.book();
+            book.learn_grant(&self.grant).unwrap();
+            for piece in &self.pieces[pieces] {
+                book.close(piece, Some(self.epoch), &self.nodes[0]).unwrap();
+            }
+            book
+        }
+
+        fn segment(&self, length: u64, state: u32) -> Segment {
+            Segment::new(self.digest, length, Authority::Lease(self.epoch), 1, &[Midstate::Sha256([state; 8])])
+        }
     }
 
-    fn pieces(data: &[u8], layout: Layout) -> Vec<VerifiedPiece> {
-        let mut at = Midstate::initial(Algorithm::Sha256);
-        let read = layout.pieces().map(|index| {
-            let range = layout.byte_range(index);
-            let mut buffer = PieceBuffer::new(layout, index);
-            buffer.push(&data[range.start as usize..range.end as usize]).unwrap();
-            let piece = buffer.extend(at).unwrap();
-            at = piece.link().to;
-            piece
-        });
-        read.collect()
+    const BEFORE: Lacks = Lacks { before: true, behind: false };
+    const BEHIND: Lacks = Lacks { before: false, behind: true };
+
+    /// Sends the midstates of a piece as its stream does: those that are lacking there, before the piece itself. Returns the
+    /// segments and the records for the sidecar.
+    fn send(piece: &VerifiedPiece, from: &Book, key: &NodeKey, to: &mut Book) -> (Vec<SignedSegment>, Vec<Bytes>) {
+        let (known, number) = (to.known(), piece.index().get());
+        let lacks = Lacks { before: !known.contains(number), behind: !known.contains(number + 1) };
+        let proof = from.proof(piece.index(), lacks, key).unwrap();
+        let records = proof.iter().filter_map(|segment| to.learn(segment).unwrap()).collect();
+        assert!(to.link(piece.index()).is_some(), "the piece can be checked");
+        assert_eq!(to.close(piece, None, key).unwrap(), None);
+        (proof, records)
     }
 
-    fn grant(digest: Digest, length: u64, seed: &NodeKey, coordinator: &NodeKey) -> SignedGrant {
-        let epoch = Epoch { number: 1, coordinator: coordinator.id() };
-        let duration = Duration::from_secs(3);
-        Grant { digest, length, epoch, seed: seed.id(), duration, visibility: Visibility::Public }.sign(coordinator)
+    /// Tells the grants that precede a Slot or Offer; returns the records for the sidecar.
+    fn tell_grants(from: &mut Book, to: &mut Book, node: NodeId) -> Vec<Bytes> {
+        let learn = |word| {
+            let Message::Grant(grant) = word else { panic!("{word:?}") };
+            to.learn_grant(&grant).unwrap()
+        };
+        from.untold_grants(node).into_iter().filter_map(learn).collect()
     }
 
     #[test]
     fn a_chain_travels_from_the_seed_over_a_relay_and_a_restart() {
-        let (seed, relay, third) = ([1; 32], [2; 32], [3; 32]);
-        let (seed, relay, third) = (NodeKey::from_seed(&seed), NodeKey::from_seed(&relay), NodeKey::from_seed(&third));
-        let data = data();
-        let (digest, layout) = (digest(&data), Layout::new(data.len() as u64).unwrap());
-        let pieces = pieces(&data, layout);
-        let signed = grant(digest, layout.length(), &seed, &relay);
-        let epoch = signed.grant().epoch;
-
-        let mut at_seed = Book::new(digest, layout);
-        at_seed.learn_grant(&signed).unwrap();
-        for piece in &pieces {
-            at_seed.close(piece, Some(epoch), &seed).unwrap();
-        }
-        assert!(at_seed.prove().is_some());
-        let words = at_seed.tell(relay.id(), 1..layout.count(), &seed);
-        assert!(matches!(words[0], Message::Grant(_)), "the grant comes first");
-        assert!(at_seed.tell(relay.id(), 1..layout.count(), &seed).is_empty(), "nothing is said twice");
-
-        let mut at_relay = Book::new(digest, layout);
+        let scene = Scene::new();
+        let [seed, relay, third, _] = &scene.nodes;
+        let (mut at_seed, mut at_relay) = (scene.read(0..0), scene.book());
+        assert!(at_seed.untold_grants(relay.id()).is_empty(), "nothing is signed under it yet");
         let mut sidecar = Vec::new();
-        for word in words {
-            let record = match word {
-                Message::Grant(grant) => at_relay.learn_grant(&grant).unwrap(),
-                Message::Chain(segment) => at_relay.learn(&segment).unwrap(),
-                other => panic!("{other:?}"),
-            };
-            sidecar.extend(record);
+        for piece in &scene.pieces {
+            at_seed.close(piece, Some(scene.epoch), seed).unwrap();
+            sidecar.extend(tell_grants(&mut at_seed, &mut at_relay, relay.id()));
+            sidecar.extend(send(piece, &at_seed, seed, &mut at_relay).1);
         }
-        assert_eq!(at_relay.known().held(), layout.count() + 1);
+        assert_eq!(sidecar.len(), scene.pieces.len(), "a grant, and a segment for each inner boundary");
+        assert!(at_seed.untold_grants(relay.id()).is_empty(), "nothing is said twice");
+        at_seed.forget(relay.id());
+        assert_eq!(at_seed.untold_grants(relay.id()).len(), 1, "but to one that may have forgotten it");
+        assert!(at_seed.prove().is_some() && at_relay.prove().is_some());
 
-        let mut reborn = Book::restore(digest, layout, &sidecar);
+        let mut reborn = Book::restore(scene.digest, scene.layout, &sidecar);
         assert_eq!(reborn.known(), at_relay.known());
-        let words = reborn.tell(third.id(), 1..layout.count(), &relay);
-        assert_eq!(words.len() as u32, layout.count(), "a grant and a segment for each inner boundary");
+        let mut at_third = scene.book();
+        tell_grants(&mut reborn, &mut at_third, third.id());
+        for piece in scene.pieces.iter().rev() {
+            send(piece, &reborn, relay, &mut at_third);
+        }
+        assert!(at_third.prove().is_some());
+    }
+
+    #[test]
+    fn each_midstate_travels_with_its_piece_once() {
+        let scene = Scene::new();
+        let mut books = [scene.read(0..4), scene.book(), scene.book(), scene.book()];
+        // From one to the next in whatever order: each knows of headers alone what it passes on.
+        for (at, order) in [[2, 0, 3, 1], [0, 1, 2, 3], [3, 1, 0, 2]].into_iter().enumerate() {
+            let [from, to] = &mut books[at..=at + 1] else { unreachable!() };
+            tell_grants(from, to, scene.nodes[at + 1].id());
+            let mut boundaries = Vec::new();
+            for piece in order {
+                let (proof, _) = send(&scene.pieces[piece], from, &scene.nodes[at], to);
+                assert!(proof.iter().all(|segment| segment.signer() == scene.nodes[0].id()), "as the seed signed it");
+                boundaries.extend(proof.iter().flat_map(|segment| segment.segment().boundaries()));
+            }
+            boundaries.sort_unstable();
+            assert_eq!(boundaries, [1, 2, 3]);
+        }
     }
 
     /// Found by a seed whose lease came before its book was open: it signed midstates that nobody could place.
     #[test]
     fn nothing_is_signed_under_a_lease_that_is_not_in_the_book() {
-        let (seed, other) = (NodeKey::from_seed(&[1; 32]), NodeKey::from_seed(&[2; 32]));
-        let data = data();
-        let (digest, layout) = (digest(&data), Layout::new(data.len() as u64).unwrap());
-        let pieces = pieces(&data, layout);
-        let signed = grant(digest, layout.length(), &seed, &other);
-        let mut book = Book::new(digest, layout);
-        assert_eq!(book.close(&pieces[0], Some(signed.grant().epoch), &seed).unwrap(), None);
-        assert!(book.tell(other.id(), 1..2, &seed).is_empty());
-        book.learn_grant(&signed).unwrap();
-        assert!(book.close(&pieces[1], Some(signed.grant().epoch), &seed).unwrap().is_some());
-        let words = book.tell(other.id(), 2..3, &seed);
-        assert!(matches!(words.as_slice(), [Message::Grant(_), Message::Chain(_)]));
+        let scene = Scene::new();
+        let [seed, other, ..] = &scene.nodes;
+        let [first, second, ..] = scene.pieces.as_slice() else { unreachable!() };
+        let mut book = scene.book();
+        assert_eq!(book.close(first, Some(scene.epoch), seed).unwrap(), None);
+        assert_eq!(book.proof(first.index(), BEHIND, seed), None, "nobody vouches for it");
+        assert_eq!(book.proof(first.index(), BEFORE, seed), Some(Vec::new()), "the beginning is a fact");
+        assert!(book.untold_grants(other.id()).is_empty());
+        book.learn_grant(&scene.grant).unwrap();
+        assert!(book.close(second, Some(scene.epoch), seed).unwrap().is_some());
+        assert_eq!(book.untold_grants(other.id()).len(), 1);
+        assert_eq!(book.proof(second.index(), BEHIND, seed).unwrap().len(), 1);
+        assert_eq!(book.proof(second.index(), BEFORE, seed), None);
     }
 
     #[test]
     fn a_stranger_to_the_lease_signs_nothing() {
-        let (seed, liar) = (NodeKey::from_seed(&[1; 32]), NodeKey::from_seed(&[2; 32]));
-        let layout = Layout::new(3 << 20).unwrap();
-        let digest = Digest::Sha256([5; 32]);
-        let signed = grant(digest, layout.length(), &seed, &seed);
-        let authority = Authority::Lease(signed.grant().epoch);
-        let state = [Midstate::Sha256([1; 8])];
-        let mut book = Book::new(digest, layout);
-        let honest = Segment::new(digest, layout.length(), authority, 1, &state).sign(&seed);
-        assert!(matches!(book.learn(&honest), Err(Rejected::NoAuthority { .. })), "its grant is not known yet");
-        book.learn_grant(&signed).unwrap();
-        let forged = Segment::new(digest, layout.length(), authority, 1, &state).sign(&liar);
-        assert!(matches!(book.learn(&forged), Err(Rejected::NoAuthority { .. })));
+        let scene = Scene::new();
+        let [seed, liar, ..] = &scene.nodes;
+        let length = scene.layout.length();
+        let mut book = scene.book();
+        let honest = scene.segment(length, 1).sign(seed);
+        let unplaced = book.learn(&honest).unwrap_err();
+        assert!(matches!(unplaced, Rejected::NoAuthority { .. }), "its grant is not known yet");
+        book.learn_grant(&scene.grant).unwrap();
+        let forged = book.learn(&scene.segment(length, 1).sign(liar)).unwrap_err();
+        assert!(matches!(forged, Rejected::NoAuthority { .. }));
         assert!(book.learn(&honest).unwrap().is_some());
         assert!(book.learn(&honest).unwrap().is_none());
-        let other = Segment::new(digest, layout.length() + 1, authority, 1, &state).sign(&seed);
-        assert!(matches!(book.learn(&other), Err(Rejected::OtherBlob)));
-        let twice = Segment::new(digest, layout.length(), authority, 1, &[Midstate::Sha256([2; 8])]).sign(&seed);
-        assert!(matches!(book.learn(&twice), Err(Rejected::Conflict(_))));
+        let other = book.learn(&scene.segment(length + 1, 1).sign(seed)).unwrap_err();
+        assert!(matches!(other, Rejected::OtherBlob));
+        let twice = book.learn(&scene.segment(length, 2).sign(seed)).unwrap_err();
+        assert!(matches!(twice, Rejected::Conflict(_)));
+        assert_eq!([unplaced, forged, other, twice].map(|why| why.blames_the_sender()), [false, false, true, false]);
     }
 
     #[test]
-    fn one_who_has_closed_the_chain_signs_it_himself() {
-        let (holder, newcomer) = (NodeKey::from_seed(&[1; 32]), NodeKey::from_seed(&[2; 32]));
-        let data = data();
-        let (digest, layout) = (digest(&data), Layout::new(data.len() as u64).unwrap());
-        let mut chain = ClaimedChain::new(digest, layout);
-        for piece in pieces(&data, layout) {
-            chain.close(&piece).unwrap();
+    fn one_who_has_closed_the_chain_signs_what_nobody_has_signed() {
+        let scene = Scene::new();
+        let [seed, holder, ..] = &scene.nodes;
+        let mut closed = scene.read(0..1);
+        for piece in &scene.pieces[1..] {
+            closed.close(piece, None, seed).unwrap();
         }
-        let mut at_holder = Book::proven(chain.prove().unwrap());
-        let words = at_holder.tell(newcomer.id(), 1..layout.count(), &holder);
-        let [Message::Chain(segment)] = words.as_slice() else { panic!("{words:?}") };
-        let mut at_newcomer = Book::new(digest, layout);
-        at_newcomer.learn(segment).unwrap();
-        assert_eq!(at_newcomer.known(), at_holder.known());
+        let whole = Book::proven(closed.prove().unwrap());
+        let mut at_newcomer = scene.book();
+        let [first, second, third, fourth] = scene.pieces.as_slice() else { unreachable!() };
+        let counts = |proof: &[SignedSegment]| proof.iter().map(|s| s.segment().count()).collect::<Vec<_>>();
+        let (middle, _) = send(second, &whole, holder, &mut at_newcomer);
+        assert_eq!(counts(&middle), [2], "both in one segment");
+        assert_eq!((middle[0].signer(), middle[0].segment().authority), (holder.id(), Authority::Closed));
+        assert_eq!(counts(&send(fourth, &whole, holder, &mut at_newcomer).0), [1]);
+        for piece in [first, third] {
+            assert!(send(piece, &whole, holder, &mut at_newcomer).0.is_empty());
+        }
+
+        // What the seed signed goes as it is, also from one that could sign it.
+        let mixed = closed.proof(second.index(), Lacks { before: true, behind: true }, holder).unwrap();
+        assert_eq!(counts(&mixed), [1, 1]);
+        assert_eq!([mixed[0].signer(), mixed[1].signer()], [seed.id(), holder.id()]);
     }
 }

@@ -8,6 +8,7 @@
 
 mod access;
 mod book;
+mod claim;
 mod clock;
 mod engine;
 mod failure;
@@ -15,6 +16,7 @@ mod figures;
 mod identity;
 mod library;
 mod mailbox;
+mod papers;
 mod reader;
 mod reading;
 mod receiving;

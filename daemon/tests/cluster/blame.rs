@@ -1,4 +1,4 @@
-//! A peer that sends wrong bytes is found out, and nobody is given them.
+//! A peer that sends what is wrong is found out, and nobody is given it.
 
 use futures::future::join_all;
 use shoal::{cluster::Cluster, fetch};
@@ -6,7 +6,7 @@ use shoal_registry::Blob;
 
 use crate::{
     support::{self, Copy, MIB, blob_url, figures, take},
-    wrong_peer::WrongPeer,
+    wrong_peer::{Lie, WrongPeer},
 };
 
 /// Pulls on some nodes at once; every part that a client gets is compared.
@@ -18,11 +18,12 @@ async fn pull_on(cluster: &Cluster, nodes: std::ops::Range<usize>, layer: &Blob)
     .await;
 }
 
-/// How many pieces were refused by these nodes because their bytes were wrong.
-async fn refused(cluster: &Cluster, nodes: std::ops::Range<usize>) -> f64 {
+/// How much these nodes refused of peers for that reason.
+async fn refused(cluster: &Cluster, nodes: std::ops::Range<usize>, reason: &str) -> f64 {
     let mut refused = 0.0;
     for node in nodes {
-        refused += cluster.metric(node, r#"shoal_pieces_refused_total{reason="wrong_bytes"}"#).await.unwrap();
+        let metric = format!(r#"shoal_pieces_refused_total{{reason="{reason}"}}"#);
+        refused += cluster.metric(node, &metric).await.unwrap();
     }
     refused
 }
@@ -30,16 +31,32 @@ async fn refused(cluster: &Cluster, nodes: std::ops::Range<usize>) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_sends_wrong_bytes_is_blamed_and_the_pull_succeeds() {
     let _machine = support::whole_machine().await;
-    let model = support::model(64 * MIB, 40);
+    let cluster = blamed(Lie::Bytes, 40).await;
+    assert_eq!(refused(&cluster, 0..4, "chain").await, 0.0, "its midstates were right");
+    cluster.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_forges_midstates_is_blamed_and_the_pull_succeeds() {
+    let _machine = support::whole_machine().await;
+    let cluster = blamed(Lie::Midstates, 41).await;
+    assert!(refused(&cluster, 0..4, "chain").await > 0.0, "no midstate was refused");
+    cluster.shutdown().await.unwrap();
+}
+
+/// Pulls a model in a cluster where one member lies, and gives the cluster back.
+async fn blamed(lie: Lie, seed: u64) -> Cluster {
+    let model = support::model(64 * MIB, seed);
     let layer = model.layer();
     let origin = support::origin(&model).await;
     let mut cluster = support::ready(support::daemons(3, &origin)).await;
-    let wrong = WrongPeer::join(&cluster, layer).await;
+    let wrong = WrongPeer::join(&cluster, layer, lie).await;
 
     // It is the only one that says it has the blob.
     pull_on(&cluster, 0..3, layer).await;
     assert!(wrong.sent() > 0, "the wrong peer was never asked for a piece");
-    assert!(refused(&cluster, 0..3).await > 0.0, "{} wrong pieces were sent and none refused", wrong.sent());
+    let shut_out = refused(&cluster, 0..3, "wrong_bytes").await;
+    assert!(shut_out > 0.0, "{} wrong pieces were sent and nobody shut it out", wrong.sent());
     let counts = origin.counts().blob(&layer.digest());
     assert_eq!(counts.bytes_sent, layer.len(), "what was wrong cost nothing at the origin");
 
@@ -55,5 +72,5 @@ async fn a_peer_that_sends_wrong_bytes_is_blamed_and_the_pull_succeeds() {
 
     // What rests in the stores is right too: it is read from there now.
     pull_on(&cluster, 0..4, layer).await;
-    cluster.shutdown().await.unwrap();
+    cluster
 }

@@ -1,7 +1,7 @@
-//! A member that knows a blob's chain, says that it holds the blob, and sends wrong bytes.
+//! A member that knows a blob's chain, says that it holds the blob, and sends what is wrong.
 //!
 //! It is made of the real control and data planes, proves the cluster key, and does everything as a member should up to
-//! the bytes themselves.
+//! the one lie that it tells.
 
 use std::{
     collections::HashMap,
@@ -19,9 +19,9 @@ use shoal::cluster::Cluster;
 use shoal_blob::{Layout, Midstate, PieceBuffer, PieceSet};
 use shoal_discovery::{Discovery, DiscoveryConfig};
 use shoal_proto::{
-    Authority, ClusterKeys, MAX_SEGMENT_STATES, NodeId, NodeKey, PieceHeader, Segment, Visibility,
+    Authority, ClusterKeys, NodeId, NodeKey, PieceHeader, Segment, SignedSegment, Visibility, codec,
     coordination::{Coordination, Holding, Probe, ToCoordinator, ToMember},
-    trade::{Envelope, Hello, Message},
+    trade::{Envelope, Hello, Lacks, Message},
 };
 use shoal_registry::Blob;
 use shoal_transfer::{Endpoint, Event, Peer, TransferConfig};
@@ -34,6 +34,15 @@ const SLOTS: usize = 2;
 /// Identities to choose from.
 const DRAWS: u16 = 500;
 
+/// What is wrong with its pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// One bit of the bytes is flipped.
+    Bytes,
+    /// The bytes are right, and so is what is said of them, but a bit of a midstate was flipped after it was signed.
+    Midstates,
+}
+
 /// The peer; gone when dropped.
 pub(crate) struct WrongPeer {
     sent: Arc<AtomicU64>,
@@ -43,6 +52,7 @@ pub(crate) struct WrongPeer {
 
 struct Mind {
     key: NodeKey,
+    lie: Lie,
     blob: Blob,
     layout: Layout,
     states: Vec<Midstate>,
@@ -55,7 +65,7 @@ struct Mind {
 
 impl WrongPeer {
     /// Joins a cluster whose daemons are all ready, and returns when all of them know it.
-    pub(crate) async fn join(cluster: &Cluster, blob: &Blob) -> Self {
+    pub(crate) async fn join(cluster: &Cluster, blob: &Blob, lie: Lie) -> Self {
         let digest = blob.digest();
         // Far from the digest, so that the coordinator is an honest one.
         let seeds = (0..DRAWS).map(|draw| NodeKey::from_seed(&[draw.to_le_bytes(); 16].concat().try_into().unwrap()));
@@ -74,6 +84,7 @@ impl WrongPeer {
         let mind = Mind {
             states: chain(blob, layout),
             key,
+            lie,
             blob: blob.clone(),
             layout,
             discovery: discovery.clone(),
@@ -121,6 +132,15 @@ fn fingerprint(state: &Midstate) -> [u8; 8] {
     let mut bytes = Vec::new();
     state.write_to(&mut bytes);
     *bytes.first_chunk().unwrap()
+}
+
+/// The same segment with one bit of its last midstate flipped.
+fn forged(signed: &SignedSegment) -> SignedSegment {
+    let mut body = codec::encode(signed, codec::MAX_PIECE_HEADER).unwrap().split_off(codec::HEAD_BYTES);
+    // Behind the midstates stand the signer and the signature.
+    let last = body.len() - 32 - 64 - 1;
+    body[last] ^= 1;
+    codec::decode(&body).unwrap()
 }
 
 impl Mind {
@@ -184,7 +204,6 @@ impl Mind {
                 let have = PieceSet::full(self.layout.count());
                 let hello = Hello { length: self.blob.len(), have, wants: false, zone: String::new() };
                 self.say(from, Message::Hello(hello));
-                self.tell_chain(from);
                 self.give_slots(from);
             }
             Message::Have { .. } | Message::Want { .. } => self.give_slots(from),
@@ -193,8 +212,8 @@ impl Mind {
                     *slots = slots.saturating_sub(1);
                 }
             }
-            Message::Take { slot, piece } => {
-                self.upload(from, *slot, *piece);
+            Message::Take { slot, piece, lacks } => {
+                self.upload(from, *slot, *piece, *lacks);
                 if let Some((_, slots)) = self.peers.get_mut(&from) {
                     *slots = slots.saturating_sub(1);
                 }
@@ -204,13 +223,18 @@ impl Mind {
         }
     }
 
-    fn tell_chain(&self, to: NodeId) {
-        let inner = &self.states[1..self.states.len() - 1];
-        for (at, states) in inner.chunks(MAX_SEGMENT_STATES).enumerate() {
-            let first = (1 + at * MAX_SEGMENT_STATES) as u32;
-            let segment = Segment::new(self.blob.digest(), self.blob.len(), Authority::Closed, first, states);
-            self.say(to, Message::Chain(segment.sign(&self.key)));
-        }
+    /// The midstates that the receiver lacks, signed by this member, who has indeed closed the chain.
+    fn proof(&self, piece: u32, lacks: Lacks) -> Vec<SignedSegment> {
+        let lacking = [(lacks.before, piece), (lacks.behind, piece + 1)];
+        let lacking = lacking.into_iter().filter(|(lacks, _)| *lacks || self.lie == Lie::Midstates);
+        lacking
+            .map(|(_, boundary)| {
+                let state = [self.states[boundary as usize]];
+                let segment = Segment::new(self.blob.digest(), self.blob.len(), Authority::Closed, boundary, &state);
+                let signed = segment.sign(&self.key);
+                if self.lie == Lie::Midstates { forged(&signed) } else { signed }
+            })
+            .collect()
     }
 
     fn give_slots(&mut self, to: NodeId) {
@@ -223,8 +247,8 @@ impl Mind {
         }
     }
 
-    /// Sends the piece with one bit of it flipped.
-    fn upload(&self, to: NodeId, slot: u32, piece: u32) {
+    /// Sends the piece, with the lie.
+    fn upload(&self, to: NodeId, slot: u32, piece: u32, lacks: Lacks) {
         let Some((peer, _)) = self.peers.get(&to).cloned() else { return };
         let Some(index) = self.layout.piece(piece) else { return };
         let range = self.layout.byte_range(index);
@@ -234,12 +258,13 @@ impl Mind {
             slot,
             from: fingerprint(&self.states[piece as usize]),
             to: fingerprint(&self.states[piece as usize + 1]),
+            proof: self.proof(piece, lacks),
         };
         let blob = self.blob.clone();
-        let length = range.end - range.start;
+        let (lie, length) = (self.lie, range.end - range.start);
         let source = move |part: std::ops::Range<u64>| {
             let mut bytes = blob.read(range.start + part.start, (part.end - part.start) as usize).to_vec();
-            if part.end == length {
+            if lie == Lie::Bytes && part.end == length {
                 *bytes.last_mut().unwrap() ^= 1;
             }
             Ok::<_, Error>(Bytes::from(bytes))

@@ -83,7 +83,7 @@ pub fn pass(slot: u32) -> Envelope {
 }
 
 pub fn header(piece: u32) -> PieceHeader {
-    PieceHeader { digest: digest(), piece, slot: 1, from: [1; 8], to: [2; 8] }
+    PieceHeader { digest: digest(), piece, slot: 1, from: [1; 8], to: [2; 8], proof: Vec::new() }
 }
 
 /// Dials with a node's own certificate, and no proof.

@@ -87,6 +87,7 @@ impl Engine {
             swarm,
             book,
             reading: None,
+            read_under: None,
             expected: Default::default(),
             receiving: Default::default(),
             uploads: Default::default(),

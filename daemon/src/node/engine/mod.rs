@@ -268,10 +268,8 @@ impl Engine {
             Told::Departing { digest, evicted } => self.departing(digest, evicted),
             Told::Drain { reply } => self.drain(reply),
         }
-        // What came of it for other swarms.
-        if let Some((digest, input)) = self.inputs.pop_front() {
-            self.tell_swarm(digest, input);
-        }
+        // What came of it for the swarms.
+        self.settle();
     }
 
     /// What a blob has brought so far, over all the times it was pulled.

@@ -23,9 +23,7 @@ impl Engine {
             }
             None => {}
         }
-        if let Some((digest, input)) = self.inputs.pop_front() {
-            self.tell_swarm(digest, input);
-        }
+        self.settle();
     }
 
     fn connected(&mut self, peer: Peer) {
@@ -125,23 +123,10 @@ impl Engine {
                     self.learn_grant(digest, &grant);
                     self.tell_member(digest, MemberInput::GrantSeen(grant));
                 }
-                Message::Chain(segment) => {
-                    let boundaries = segment.segment().boundaries();
-                    match body.book.learn(&segment) {
-                        Ok(record) => {
-                            if let Some(record) = record {
-                                self.write_claim(digest, &record);
-                            }
-                            self.tell_swarm(digest, Input::Chained { boundaries, from: Some(from) });
-                        }
-                        Err(rejected) => {
-                            self.metrics.pieces_refused.with_label_values(&["chain"]).inc();
-                            tracing::warn!(peer = %from, %digest, %rejected, "midstates were not taken");
-                        }
-                    }
-                }
                 message => {
                     if matches!(message, Message::Hello(_)) {
+                        // Whoever greets may have let the blob go since, and with it the grants that it was told of.
+                        body.book.forget(from);
                         self.meet(digest, from);
                     }
                     self.tell_swarm(digest, Input::Heard { from, message });

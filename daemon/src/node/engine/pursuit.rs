@@ -94,6 +94,8 @@ pub(super) struct Body {
     pub(super) book: Book,
     /// Where pieces of the origin are ordered, while this node is the seed.
     pub(super) reading: Option<Reader>,
+    /// The lease under which they were last ordered: by its right what comes of it is signed, also when it comes late.
+    pub(super) read_under: Option<Epoch>,
     /// Pieces whose streams may come, and from whom.
     pub(super) expected: HashSet<(u32, NodeId)>,
     pub(super) receiving: HashMap<(u32, NodeId), AbortHandle>,

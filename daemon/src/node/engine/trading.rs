@@ -2,9 +2,9 @@
 
 use shoal_blob::{Digest, PieceIndex};
 use shoal_proto::{
-    NodeId, PieceHeader,
+    NodeId, PieceHeader, SignedSegment,
     coordination::{Refusal, Returned},
-    trade::{Envelope, Message},
+    trade::{Envelope, Lacks, Message},
 };
 use shoal_swarm::trade::{Fault, Input, Output, SlotId, Source};
 use shoal_transfer::{IncomingPiece, UploadError};
@@ -24,6 +24,11 @@ impl Engine {
     /// Tells a swarm what happened and does what it decides, and gives the others their turn.
     pub(super) fn tell_swarm(&mut self, digest: Digest, input: Input) {
         self.inputs.push_back((digest, input));
+        self.settle();
+    }
+
+    /// Tells the swarms what they have not been told yet, in the order in which it happened.
+    pub(super) fn settle(&mut self) {
         while let Some((digest, input)) = self.inputs.pop_front() {
             let now = self.clock.now();
             let Some(body) = self.pursuits.get_mut(&digest).and_then(|pursuit| pursuit.body_mut()) else { continue };
@@ -41,14 +46,11 @@ impl Engine {
 
     fn perform(&mut self, digest: Digest, output: Output) {
         match output {
-            Output::Send { to, message } => self.say(to, digest, message),
-            Output::SendChain { to, boundaries } => {
-                let key = self.key.clone();
-                let Some(body) = self.body_mut(&digest) else { return };
-                let words = body.book.tell(to, boundaries, &key);
-                for message in words {
-                    self.say(to, digest, message);
+            Output::Send { to, message } => {
+                if matches!(message, Message::Slot { .. } | Message::Offer { .. }) {
+                    self.tell_grants(digest, to);
                 }
+                self.say(to, digest, message);
             }
             Output::FetchOrigin { piece } => self.order(digest, piece),
             Output::CancelOrigin => {
@@ -69,7 +71,7 @@ impl Engine {
                     }
                 }
             }
-            Output::Upload { to, piece, slot } => self.upload(digest, to, piece, slot),
+            Output::Upload { to, piece, slot, lacks } => self.upload(digest, to, piece, slot, lacks),
             Output::CancelUpload { slot } => {
                 if let Some(task) = self.body_mut(&digest).and_then(|body| body.uploads.remove(&slot)) {
                     task.abort();
@@ -78,7 +80,7 @@ impl Engine {
             }
             Output::ShutOut { node, span } => {
                 self.metrics.pieces_refused.with_label_values(&["wrong_bytes"]).inc();
-                tracing::warn!(%digest, peer = %node, ?span, "a peer sent wrong bytes and is shut out of this swarm");
+                tracing::warn!(%digest, peer = %node, ?span, "a peer sent wrong bytes or midstates and is shut out of this swarm");
             }
             Output::Orphaned => {
                 tracing::debug!(%digest, "no neighbour that may be taken from has what is missing here");
@@ -101,13 +103,22 @@ impl Engine {
         }
     }
 
+    /// Tells a neighbour of the leases that it must know to check what it may take.
+    fn tell_grants(&mut self, digest: Digest, to: NodeId) {
+        let Some(body) = self.body_mut(&digest) else { return };
+        for grant in body.book.untold_grants(to) {
+            self.say(to, digest, grant);
+        }
+    }
+
     /// Orders a piece from the origin, beginning to read where nobody does yet.
     fn order(&mut self, digest: Digest, piece: PieceIndex) {
         let mut settings = self.limits.runs;
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
-        let (Some(_), Some(repository)) = (&pursuit.lease, pursuit.repositories.first()) else { return };
-        let repository = repository.clone();
+        let (Some(lease), Some(repository)) = (&pursuit.lease, pursuit.repositories.first()) else { return };
+        let (epoch, repository) = (lease.epoch, repository.clone());
         let Some(body) = pursuit.body_mut() else { return };
+        body.read_under = Some(epoch);
         if body.reading.is_none() {
             // Runs of whole pieces: what is in flight is bounded by the swarm already.
             settings.in_flight = settings.in_flight.max(u64::from(body.shelf.layout().piece_bytes()));
@@ -130,17 +141,20 @@ impl Engine {
         }
     }
 
-    fn upload(&mut self, digest: Digest, to: NodeId, piece: PieceIndex, slot: SlotId) {
+    fn upload(&mut self, digest: Digest, to: NodeId, piece: PieceIndex, slot: SlotId, lacks: Lacks) {
+        let key = self.key.clone();
         let (permits, mailbox) = (self.uploads.clone(), self.mailbox.clone());
         let sent = self.metrics.bytes_to_peers.clone();
         let peer = self.peers.get(&to).cloned();
         let Some(body) = self.body_mut(&digest) else { return };
-        let (Some(peer), Some(link)) = (peer, body.book.link(piece)) else {
+        let book = &body.book;
+        let (Some(peer), Some(link), Some(proof)) = (peer, book.link(piece), book.proof(piece, lacks, &key)) else {
+            tracing::debug!(%digest, %piece, peer = %to, "a piece cannot be sent with what proves its midstates");
             self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
             return;
         };
-        let header =
-            PieceHeader { digest, piece: piece.get(), slot, from: fingerprint(&link.from), to: fingerprint(&link.to) };
+        let (from, behind) = (fingerprint(&link.from), fingerprint(&link.to));
+        let header = PieceHeader { digest, piece: piece.get(), slot, from, to: behind, proof };
         let blob = body.shelf.blob().clone();
         let bytes = body.shelf.layout().byte_range(piece);
         let task = tokio::spawn(async move {
@@ -157,7 +171,7 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::debug!(%digest, %piece, peer = %to, %error, "an upload did not end well");
-                    if let UploadError::Source { .. } = error {
+                    if let UploadError::Source { .. } | UploadError::Head { .. } = error {
                         // The stream may never have begun: the peer must not wait for it.
                         let message = Message::Refuse { slot, piece: piece.get() };
                         let _ = peer.send(&Envelope { digest, message });
@@ -173,34 +187,58 @@ impl Engine {
 
     /// A peer begins to send a piece: taken when it was asked of that peer and can be checked.
     pub(super) fn take(&mut self, incoming: IncomingPiece) {
-        let (from, header) = (incoming.from(), *incoming.header());
+        let (from, digest, number) = (incoming.from(), incoming.header().digest, incoming.header().piece);
         let mailbox = self.mailbox.clone();
-        let Some(body) = self.body_mut(&header.digest) else {
+        let wanted = self.body_mut(&digest).and_then(|body| {
+            let expected = body.expected.remove(&(number, from));
+            body.shelf.layout().piece(number).filter(|_| expected)
+        });
+        let Some(piece) = wanted else {
             incoming.refuse(shoal_transfer::Refusal::Unwanted);
             return;
         };
-        let piece = body.shelf.layout().piece(header.piece);
-        let expected = body.expected.remove(&(header.piece, from));
-        match piece.filter(|_| expected).map(|piece| (piece, body.book.link(piece))) {
-            None => incoming.refuse(shoal_transfer::Refusal::Unwanted),
-            Some((piece, None)) => {
-                incoming.refuse(shoal_transfer::Refusal::NoMidstates);
-                let from = Source::Neighbour(from);
-                self.inputs.push_back((header.digest, Input::Missed { piece, from, fault: Fault::Broken }));
-            }
-            Some((piece, Some(link))) => {
+        let learnt = self.learn_proof(digest, from, &incoming.header().proof);
+        let Some(body) = self.body_mut(&digest) else { return };
+        match learnt.and_then(|()| body.book.link(piece).ok_or(Fault::Broken)) {
+            Ok(link) => {
                 let task = tokio::spawn(receiving::receive(incoming, body.shelf.clone(), piece, link, mailbox));
                 body.receiving.insert((piece.get(), from), task.abort_handle());
             }
+            Err(fault) => {
+                incoming.refuse(shoal_transfer::Refusal::NoMidstates);
+                let from = Source::Neighbour(from);
+                self.inputs.push_back((digest, Input::Missed { piece, from, fault }));
+            }
         }
+    }
+
+    /// Takes over the midstates at the head of a piece's stream, before the piece is looked at.
+    fn learn_proof(&mut self, digest: Digest, from: NodeId, proof: &[SignedSegment]) -> Result<(), Fault> {
+        for segment in proof {
+            let Some(body) = self.body_mut(&digest) else { return Ok(()) };
+            match body.book.learn(segment) {
+                Ok(record) => {
+                    if let Some(record) = record {
+                        self.write_claim(digest, &record);
+                    }
+                    let boundaries = segment.segment().boundaries();
+                    self.inputs.push_back((digest, Input::Chained { boundaries }));
+                }
+                Err(rejected) => {
+                    self.metrics.pieces_refused.with_label_values(&["chain"]).inc();
+                    tracing::warn!(peer = %from, %digest, %rejected, "midstates were not taken, nor their piece");
+                    return Err(if rejected.blames_the_sender() { Fault::WrongBytes } else { Fault::Broken });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A piece has been verified and stored.
     pub(super) fn stored(&mut self, digest: Digest, piece: &shoal_blob::VerifiedPiece, from: Source) {
         let key = self.key.clone();
-        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
-        let lease = pursuit.lease.as_ref().map(|lease| lease.epoch).filter(|_| from == Source::Origin);
-        let Some(body) = pursuit.body_mut() else { return };
+        let Some(body) = self.body_mut(&digest) else { return };
+        let lease = body.read_under.filter(|_| from == Source::Origin);
         if let Source::Neighbour(node) = from {
             body.receiving.remove(&(piece.index().get(), node));
         }
@@ -214,7 +252,7 @@ impl Engine {
                     Source::Origin => self.metrics.pieces_verified_from_origin.inc(),
                     Source::Neighbour(_) => self.metrics.pieces_verified_from_peers.inc(),
                 }
-                self.inputs.push_back((digest, Input::Chained { boundaries: boundary..boundary + 1, from: None }));
+                self.inputs.push_back((digest, Input::Chained { boundaries: boundary..boundary + 1 }));
                 self.tell_swarm(digest, Input::Stored { piece: piece.index(), from });
                 if let Some(body) = self.body_mut(&digest) {
                     body.shelf.arrived();
@@ -277,6 +315,7 @@ impl Engine {
         let Some(body) = self.body_mut(&digest) else { return };
         let held = body.swarm.have().clone();
         body.book.fall();
+        body.read_under = None;
         let blob = body.shelf.blob();
         if let Err(error) = blob.forget(&held).and_then(|()| blob.replace_claims(&[])) {
             tracing::error!(%digest, %error, "pieces of a fallen chain could not be withdrawn");
