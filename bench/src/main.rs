@@ -1,9 +1,11 @@
 //! `shoal-bench`: measurements of Shoal on this machine.
 //!
+//! * `simulate`: whole fleets in virtual time, and how near they come to what no protocol can beat;
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
 //! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
 
 mod memory;
+mod simulate;
 mod verify;
 
 use std::{fmt::Display, process::ExitCode};
@@ -23,6 +25,8 @@ struct Cli {
 enum Command {
     /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
     Memory(memory::Args),
+    /// Whole fleets in virtual time, held against the bound; fails when a gate is missed
+    Simulate(simulate::Args),
     /// The speed of checking pieces against their chain, as a ratio to SHA-256 alone
     Verify(verify::Args),
 }
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
             show(&report, args.json)?;
             report.check()
         }),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Verify(args) => verify::run(&args).and_then(|report| show(&report, args.json)),
     };
     match outcome {

@@ -80,10 +80,7 @@ pub fn entries() -> Vec<Entry> {
     let dies = |silent| What::Dies { silent, back: None };
     let fault = |when, whom, what| Fault { when, whom, what };
     let of = |name, about, scenario, gate| Entry { name, about, scenario, gate };
-    let seed_dies = |percent| Scenario {
-        faults: vec![fault(When::Read(percent), Whom::Seed, dies(false))],
-        ..base()
-    };
+    let seed_dies = |percent| Scenario { faults: vec![fault(When::Read(percent), Whom::Seed, dies(false))], ..base() };
     let death = Gate { origin_extra: ALLOWANCE, ..Gate::ratio(1.15) };
     vec![
         of("flash-512", "512 nodes ask in the same moment", base(), Gate::ratio(1.05)),
@@ -135,10 +132,12 @@ pub fn entries() -> Vec<Entry> {
             Scenario { begin: Begin::Late { percent: 50, within: 43_000 }, ..base() },
             Gate::ratio(1.15),
         ),
-        of("readers-in-order", "how far readers are behind the origin", base(), Gate {
-            lag: Some(64),
-            ..Gate::ratio(1.05)
-        }),
+        of(
+            "readers-in-order",
+            "how far readers are behind the origin",
+            base(),
+            Gate { lag: Some(64), ..Gate::ratio(1.05) },
+        ),
         of(
             "cold-start",
             "all nodes start, know nobody, and ask at once",

@@ -62,7 +62,8 @@ impl Fleet<'_> {
     /// What the origin may have sent by now.
     pub(crate) fn promise(&self) -> u64 {
         let sides = if self.sides_changed > self.begun { 2 } else { 1 };
-        let lost: u64 = u64::from(self.deaths[1].saturating_sub(self.deaths[0])) * 2 * u64::from(self.layout.piece_bytes());
+        let lost: u64 =
+            u64::from(self.deaths[1].saturating_sub(self.deaths[0])) * 2 * u64::from(self.layout.piece_bytes());
         self.layout.length() * sides + u64::from(self.deaths[0]) * COST_OF_DEATH + lost
     }
 

@@ -264,15 +264,8 @@ impl Fleet<'_> {
 
     fn upload(&mut self, from: NodeIndex, to: NodeIndex, piece: PieceIndex, slot: u32) {
         self.check_uploads(from);
-        let upload = Upload {
-            from,
-            to,
-            lives: self.lives(from, to),
-            piece: piece.get(),
-            slot,
-            began: self.now,
-            dropped: false,
-        };
+        let upload =
+            Upload { from, to, lives: self.lives(from, to), piece: piece.get(), slot, began: self.now, dropped: false };
         let token = if let Some(free) = self.free_uploads.pop() {
             self.uploads[free as usize] = upload;
             free
@@ -501,12 +494,15 @@ impl Fleet<'_> {
         self.nodes[node as usize].coordinator.handle(now, input);
         while let Some(output) = self.nodes[node as usize].coordinator.poll() {
             match output {
-                CoordinatorOutput::Tell { to, message } => self.write(node, self.of(to), Coordination::ToMember(message)),
+                CoordinatorOutput::Tell { to, message } => {
+                    self.write(node, self.of(to), Coordination::ToMember(message))
+                }
                 CoordinatorOutput::Answer { to, message } => {
                     self.write(node, self.of(to), Coordination::ToCoordinator(message));
                 }
                 CoordinatorOutput::Know { to, digest, grant } => {
-                    let holding = self.nodes[node as usize].held().size() > 0 && self.nodes[node as usize].held().is_full();
+                    let holding =
+                        self.nodes[node as usize].held().size() > 0 && self.nodes[node as usize].held().is_full();
                     let holding = holding.then(|| self.probe());
                     let (addresses, zone) = (self.addresses(node), self.zone(node));
                     let message = ToCoordinator::Know { digest, grant, holding, addresses, zone };
@@ -549,7 +545,8 @@ impl Fleet<'_> {
                 self.open_swarm(node);
             }
             MemberOutput::Neighbours(list) => {
-                let named = list.into_iter().take(MOST_NAMED).map(|one| self.of(one.node)).filter(|&other| other != node);
+                let named =
+                    list.into_iter().take(MOST_NAMED).map(|one| self.of(one.node)).filter(|&other| other != node);
                 let named: std::collections::BTreeSet<NodeIndex> = named.collect();
                 self.nodes[node as usize].named.clone_from(&named);
                 for other in named {

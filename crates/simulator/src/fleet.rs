@@ -183,7 +183,12 @@ impl<'a> Fleet<'a> {
                         self.agenda.enter(at, Event::Sees { node, many });
                     }
                 }
-                _ => self.sees(node, u32::MAX),
+                Begin::Holding => self.sees(node, u32::MAX),
+                Begin::Together | Begin::Late { .. } => {
+                    self.now = Time::ZERO;
+                    self.sees(node, u32::MAX);
+                    self.now = self.begun;
+                }
             }
             if self.scenario.begin == Begin::Holding && node != count - 1 {
                 self.nodes[node as usize].disk = PieceSet::full(self.layout.count());
@@ -266,7 +271,10 @@ impl<'a> Fleet<'a> {
             };
             if at > end {
                 let waiting = self.nodes.iter().filter(|node| node.wants && node.alive).count();
-                self.broke(format!("{waiting} nodes can finish and do not, after {} s", end.since(self.begun).as_secs()));
+                self.broke(format!(
+                    "{waiting} nodes can finish and do not, after {} s",
+                    end.since(self.begun).as_secs()
+                ));
                 break;
             }
             self.now = at;
@@ -327,7 +335,9 @@ impl<'a> Fleet<'a> {
     fn hanging(&self, event: &Event) -> Option<Time> {
         let node = match event {
             Event::Trade { to, .. } | Event::Coordination { to, .. } => *to,
-            Event::Wake(node) | Event::Found { node, .. } | Event::Probed { node, .. } | Event::Read { node, .. } => *node,
+            Event::Wake(node) | Event::Found { node, .. } | Event::Probed { node, .. } | Event::Read { node, .. } => {
+                *node
+            }
             _ => return None,
         };
         Some(self.nodes[node as usize].hangs_until).filter(|until| *until > self.now)

@@ -25,7 +25,16 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn new(rate: u64, refuses: u32, pieces: u32) -> Self {
-        Self { rate, free: Time::ZERO, refuses, sent: 0, probes: 0, read: PieceSet::empty(pieces), frontier: 0, came_to: 0 }
+        Self {
+            rate,
+            free: Time::ZERO,
+            refuses,
+            sent: 0,
+            probes: 0,
+            read: PieceSet::empty(pieces),
+            frontier: 0,
+            came_to: 0,
+        }
     }
 
     /// A node asks for the length; whether it is answered.

@@ -111,8 +111,7 @@ impl Outcome {
         let mut ratios = Vec::new();
         let mut classes = Classes::default();
         let raise = |class: &mut Option<f64>, ratio: f64| *class = Some(class.map_or(ratio, |most| most.max(ratio)));
-        let (any_slow, any_hit) =
-            (fleet.nodes.iter().any(|node| node.slow), fleet.nodes.iter().any(|node| node.hit));
+        let (any_slow, any_hit) = (fleet.nodes.iter().any(|node| node.slow), fleet.nodes.iter().any(|node| node.hit));
         for (node, index) in fleet.nodes.iter().zip(0..) {
             let (Some(asked), Some(done)) = (node.asked_at, node.done_at) else { continue };
             let took = done.since(asked).as_secs_f64();
@@ -123,7 +122,8 @@ impl Outcome {
             } else if node.late {
                 // It needs its own downlink's time, and nobody has the blob before the bound.
                 let rest = bound.whole_pieces - asked.since(fleet.begun).as_secs_f64();
-                let own = (length / scenario.down as f64 + fleet.layout.piece_bytes() as f64 / scenario.up as f64).max(rest);
+                let own =
+                    (length / scenario.down as f64 + fleet.layout.piece_bytes() as f64 / scenario.up as f64).max(rest);
                 raise(&mut classes.late, took / own);
                 ratios.push(took / own);
             } else {
@@ -157,7 +157,11 @@ impl Outcome {
             fluid_seconds: bound.fluid,
             origin_bytes_ratio: fleet.origin.sent as f64 / length,
             origin_bytes: fleet.origin.sent,
-            cross_zone_ratio: if scenario.zones > 1 { across as f64 / (length * f64::from(scenario.zones - 1)) } else { 0.0 },
+            cross_zone_ratio: if scenario.zones > 1 {
+                across as f64 / (length * f64::from(scenario.zones - 1))
+            } else {
+                0.0
+            },
             control_ratio: control as f64 / (moved.max(1)) as f64,
             duplicate_ratio: fleet.curve.duplicates as f64 / pieces as f64,
             reader_lag_p50: fleet.curve.lag(50),

@@ -172,7 +172,8 @@ impl Scenario {
     /// How fast one seed can read the origin.
     #[must_use]
     pub fn reading_rate(&self) -> u64 {
-        let connections = self.origin_per_connection.map_or(u64::MAX, |(rate, count)| rate.saturating_mul(count.into()));
+        let connections =
+            self.origin_per_connection.map_or(u64::MAX, |(rate, count)| rate.saturating_mul(count.into()));
         self.origin_rate.min(connections)
     }
 

@@ -1,0 +1,133 @@
+//! Whole fleets in virtual time: the swarm that the daemon drives, on a pretended network.
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use shoal_simulator::{
+    Outcome,
+    catalog::{self, Entry},
+};
+
+mod plot;
+
+/// The arguments of `shoal-bench simulate`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Name the scenarios
+    #[arg(long, conflicts_with_all = ["scenario", "all"])]
+    list: bool,
+
+    /// Run this one
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all"])]
+    scenario: Option<String>,
+
+    /// Run all of them
+    #[arg(long, conflicts_with = "scenario")]
+    all: bool,
+
+    /// So many nodes instead of the scenario's; its gate is still applied
+    #[arg(long, value_name = "N", requires = "scenario")]
+    nodes: Option<u32>,
+
+    /// So many pieces instead of the scenario's
+    #[arg(long, value_name = "K", requires = "scenario")]
+    pieces: Option<u32>,
+
+    /// Other chances
+    #[arg(long, value_name = "X")]
+    seed: Option<u64>,
+
+    /// Print one JSON object, or with --all an array, and nothing else, on standard output
+    #[arg(long)]
+    json: bool,
+
+    /// Draw the nodes that are complete and the copies of a piece over time
+    #[arg(long, value_name = "FILE.svg", requires = "scenario")]
+    plot: Option<PathBuf>,
+}
+
+/// One run, as JSON has it.
+#[derive(Serialize)]
+struct Report {
+    scenario: &'static str,
+    pass: bool,
+    misses: Vec<String>,
+    #[serde(flatten)]
+    outcome: Outcome,
+    wall_seconds: f64,
+}
+
+/// Runs what is asked for.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.list {
+        for entry in catalog::entries() {
+            println!("{:<20} {}", entry.name, entry.about);
+        }
+        return Ok(());
+    }
+    let entries = match &args.scenario {
+        Some(name) => vec![catalog::find(name).with_context(|| {
+            format!("there is no scenario \"{name}\": `shoal-bench simulate --list` names those that there are")
+        })?],
+        None => catalog::entries(),
+    };
+    if !args.json {
+        println!(
+            "{:<20} {:>7} {:>7} {:>7} {:>8} {:>8} {:>9} {:>7}",
+            "scenario", "ratio", "median", "origin", "control", "lag", "events", "wall"
+        );
+    }
+    let mut reports = Vec::new();
+    for entry in entries {
+        let report = run_one(entry, args)?;
+        if !args.json {
+            show(&report);
+        }
+        reports.push(report);
+    }
+    if args.json && args.all {
+        println!("{}", serde_json::to_string(&reports)?);
+    } else if let (true, Some(report)) = (args.json, reports.first()) {
+        println!("{}", serde_json::to_string(report)?);
+    }
+    let missed = reports.iter().filter(|report| !report.pass).count();
+    ensure!(missed == 0, "{missed} of {} scenarios miss their gates", reports.len());
+    Ok(())
+}
+
+fn run_one(mut entry: Entry, args: &Args) -> anyhow::Result<Report> {
+    let scenario = &mut entry.scenario;
+    scenario.nodes = args.nodes.unwrap_or(scenario.nodes);
+    scenario.pieces = args.pieces.unwrap_or(scenario.pieces);
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    if let Err(wrong) = scenario.check() {
+        bail!("{} cannot be run: {wrong}", entry.name);
+    }
+    let began = Instant::now();
+    let outcome = shoal_simulator::run(scenario);
+    let wall_seconds = began.elapsed().as_secs_f64();
+    if let Some(broken) = &outcome.broken {
+        eprintln!("{}: {broken}", entry.name);
+    }
+    if let Some(file) = &args.plot {
+        std::fs::write(file, plot::draw(entry.name, &outcome))
+            .with_context(|| format!("the plot could not be written to {}", file.display()))?;
+    }
+    let misses = entry.gate.misses(&outcome);
+    Ok(Report { scenario: entry.name, pass: misses.is_empty(), misses, outcome, wall_seconds })
+}
+
+fn show(report: &Report) {
+    let Report { scenario, outcome, misses, wall_seconds, .. } = report;
+    let verdict = if misses.is_empty() { "pass".to_owned() } else { format!("MISSED: {}", misses.join("; ")) };
+    println!(
+        "{scenario:<20} {:>7.3} {:>7.3} {:>7.3} {:>7.3}% {:>8} {:>9} {wall_seconds:>5.1} s  {verdict}",
+        outcome.ratio_max,
+        outcome.ratio_median,
+        outcome.origin_bytes_ratio,
+        outcome.control_ratio * 100.0,
+        outcome.reader_lag_p50,
+        outcome.events,
+    );
+}
