@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_proto::trade::Message;
-use shoal_swarm::coordination::Member;
+use shoal_swarm::{coordination::Member, trade::Swarm};
 
 use crate::{fleet::Fleet, network::NodeIndex};
 
@@ -79,7 +79,7 @@ impl Fleet<'_> {
                 self.check_leases(node);
             }
             let this = &self.nodes[node as usize];
-            let Some(state) = this.swarm.as_ref().map(|swarm| swarm.state()) else { continue };
+            let Some(state) = this.swarm.as_ref().map(Swarm::state) else { continue };
             let most = 2 * (this.capacity.slots(self.layout.piece_bytes()) + 4);
             let origin = this.reading.len() as u32;
             if state.in_flight > most + origin {

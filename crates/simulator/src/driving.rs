@@ -495,7 +495,7 @@ impl Fleet<'_> {
         while let Some(output) = self.nodes[node as usize].coordinator.poll() {
             match output {
                 CoordinatorOutput::Tell { to, message } => {
-                    self.write(node, self.of(to), Coordination::ToMember(message))
+                    self.write(node, self.of(to), Coordination::ToMember(message));
                 }
                 CoordinatorOutput::Answer { to, message } => {
                     self.write(node, self.of(to), Coordination::ToCoordinator(message));

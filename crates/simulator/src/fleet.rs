@@ -36,6 +36,10 @@ const SWEEP: u64 = 100_000;
 
 /// What will happen.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the most common one is the large one; a box would cost an allocation each"
+)]
 pub(crate) enum Event {
     Wants(NodeIndex),
     Trade { from: NodeIndex, to: NodeIndex, lives: [u32; 2], first: Message, rest: Vec<Message> },

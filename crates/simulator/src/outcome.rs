@@ -122,8 +122,8 @@ impl Outcome {
             } else if node.late {
                 // It needs its own downlink's time, and nobody has the blob before the bound.
                 let rest = bound.whole_pieces - asked.since(fleet.begun).as_secs_f64();
-                let own =
-                    (length / scenario.down as f64 + fleet.layout.piece_bytes() as f64 / scenario.up as f64).max(rest);
+                let own = (length / scenario.down as f64 + f64::from(fleet.layout.piece_bytes()) / scenario.up as f64)
+                    .max(rest);
                 raise(&mut classes.late, took / own);
                 ratios.push(took / own);
             } else {
