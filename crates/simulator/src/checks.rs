@@ -53,9 +53,10 @@ impl Fleet<'_> {
     /// Uploads never exceed the slots.
     pub(crate) fn check_uploads(&mut self, node: NodeIndex) {
         let this = &self.nodes[node as usize];
-        let (running, slots) = (this.uploads.len(), this.capacity.slots(self.layout.piece_bytes()) as usize);
-        if running >= slots {
-            self.broke(format!("node {node} has {running} uploads in {slots} slots and begins another"));
+        let slots = this.capacity.slots(self.layout.piece_bytes());
+        let running = this.swarm.as_ref().map_or(0, |swarm| swarm.state().uploading);
+        if running > slots {
+            self.broke(format!("node {node} has {running} uploads in {slots} slots"));
         }
     }
 

@@ -41,6 +41,11 @@ impl Flights {
         self.by_piece.values().map(Vec::len).sum()
     }
 
+    /// Those that are not overdue: what is late takes nobody's place.
+    pub(super) fn awaited(&self) -> usize {
+        self.by_piece.values().flatten().filter(|flight| !flight.overdue).count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_piece.is_empty()
     }
@@ -102,7 +107,7 @@ impl Swarm {
     /// A neighbour lets this node pick a piece of its.
     pub(super) fn answer_slot(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
-        let room = self.flights.count() < self.most_in_flight(capacity);
+        let room = self.flights.awaited() < self.most_in_flight(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
         self.answer(now, from, slot, picked, false, capacity);
     }
@@ -110,7 +115,7 @@ impl Swarm {
     /// The seed pushes a piece: refused only when it is here, on its way, or there is no room.
     pub(super) fn answer_offer(&mut self, now: Time, from: NodeId, slot: SlotId, piece: u32, capacity: &mut Capacity) {
         let willing = self.wants && !self.is_shut_out(now, from);
-        let room = self.flights.count() < 2 * self.most_in_flight(capacity);
+        let room = self.flights.awaited() < 2 * self.most_in_flight(capacity);
         let needed = self.layout.piece(piece).is_some() && !self.have.contains(piece) && !self.flights.comes(piece);
         self.answer(now, from, slot, (willing && room && needed).then_some(piece), true, capacity);
     }

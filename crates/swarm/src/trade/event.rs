@@ -191,6 +191,8 @@ pub enum Why {
     Announce,
     /// A slot that nobody took lapses.
     SlotLapses,
+    /// An upload has taken too long for its slot.
+    UploadStalls,
     /// A piece is overdue.
     PieceOverdue,
     /// The seed has waited long enough for a second holder.

@@ -24,6 +24,10 @@ pub(super) struct Neighbour {
     pub(super) queue: u16,
     /// It passed on a slot: no further one until something changes, or until then.
     pub(super) barred_until: Option<Time>,
+    /// Slots in a row that it let lapse.
+    pub(super) lapses: u32,
+    /// An upload to it did not end in time, and it has said nothing since.
+    pub(super) silent: bool,
     /// A reader of its waits for this piece.
     pub(super) urgent: Option<u32>,
     /// Slots of mine that it has not answered.
@@ -51,6 +55,8 @@ impl Neighbour {
             rtt,
             queue: 0,
             barred_until: None,
+            lapses: 0,
+            silent: false,
             urgent: None,
             unanswered: 0,
             uploads: 0,
@@ -73,8 +79,14 @@ impl Neighbour {
         self.shut_until.is_some_and(|until| now < until)
     }
 
+    /// Whether it may be gone: it has answered neither two slots nor an upload. What it has does not count as a copy then.
+    pub(super) const fn doubted(&self) -> bool {
+        self.silent || self.lapses >= 2
+    }
+
     /// Whether a slot could be of use to it.
     pub(super) fn may_get_slot(&self, now: Time) -> bool {
-        self.greeted && self.wants && self.lacks > 0 && !self.barred(now) && self.unanswered == 0 && !self.shut_out(now)
+        let open = !self.barred(now) && !self.shut_out(now) && !self.silent;
+        self.greeted && self.wants && self.lacks > 0 && self.unanswered == 0 && open
     }
 }

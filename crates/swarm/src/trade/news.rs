@@ -26,6 +26,9 @@ pub(super) struct News {
     due: Option<Time>,
 }
 
+/// With no more pieces on their way than this, a node has room that nobody fills.
+const IDLE: usize = 0;
+
 impl News {
     pub(super) const fn due(&self) -> Option<Time> {
         self.due
@@ -65,7 +68,10 @@ impl Swarm {
         }
         self.news.pieces.push_back(piece);
         let gathered = match self.pace.median() {
-            Some(median) if !self.have.is_full() => self.settings.batch.max(median * self.settings.batch_pieces),
+            // One that gets nothing has to be heard of: whoever it passed thinks that it has no room.
+            Some(median) if !self.have.is_full() && self.flights.awaited() > IDLE => {
+                self.settings.batch.max(median * self.settings.batch_pieces)
+            }
             _ => self.settings.batch,
         };
         let due = now + gathered;

@@ -151,8 +151,12 @@ impl Swarm {
     pub(super) fn holders_changed(&mut self) {
         let Some(seeding) = &mut self.seeding else { return };
         seeding.cursor = 0;
+        let mut copied = PieceSet::none_of(&self.layout);
+        for neighbour in self.neighbours.values().filter(|neighbour| !neighbour.doubted()) {
+            copied.union_with(&neighbour.have);
+        }
         for piece in self.have.iter() {
-            if self.copies[piece as usize] > 0 {
+            if copied.contains(piece) {
                 seeding.copied(piece);
             } else if seeding.sole.insert(piece) {
                 seeding.fresh.insert(piece);

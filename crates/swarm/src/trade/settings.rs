@@ -48,7 +48,7 @@ impl Default for Settings {
             window: 128,
             head: 8,
             slot_grace: Duration::from_millis(50),
-            bar: Duration::from_millis(500),
+            bar: Duration::from_millis(50),
             batch: Duration::from_millis(5),
             batch_pieces: 4,
             overdue: 4,

@@ -67,6 +67,8 @@ pub struct State {
     pub held: u32,
     /// Pieces on their way here.
     pub in_flight: u32,
+    /// Pieces on their way from here, without those that are stuck.
+    pub uploading: u32,
     /// Neighbours that have said Hello.
     pub neighbours: u32,
     /// Whether this node holds the lease.
@@ -125,7 +127,7 @@ impl Swarm {
             Input::ChainFell => self.forget_chain(),
             Input::Stored { piece, from } => self.stored(now, piece, from, capacity),
             Input::Missed { piece, from, fault } => self.missed(now, piece.get(), from, fault, capacity),
-            Input::Uploaded { slot, moved } => self.uploaded(slot, moved, capacity),
+            Input::Uploaded { slot, moved } => self.uploaded(now, slot, moved, capacity),
             Input::Lost { pieces } => self.lost(&pieces),
             Input::ReaderAt { reader, piece } => self.readers.place(reader, piece.get()),
             Input::ReaderGone { reader } => self.readers.remove(reader),
@@ -176,7 +178,8 @@ impl Swarm {
     pub fn state(&self) -> State {
         State {
             held: self.have.held(),
-            in_flight: self.flights.count() as u32,
+            in_flight: self.flights.awaited() as u32,
+            uploading: self.slots.uploading() as u32,
             neighbours: self.neighbours.values().filter(|neighbour| neighbour.greeted).count() as u32,
             seeding: self.seeding.is_some(),
             impatience: self.seeding.as_ref().map_or(0, Seeding::impatience),
@@ -230,8 +233,12 @@ impl Swarm {
     }
 
     fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
-        let Some(neighbour) = self.neighbours.get(&from) else { return };
-        let shut_out = neighbour.shut_out(now);
+        let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+        let (shut_out, was_doubted) = (neighbour.shut_out(now), neighbour.doubted());
+        (neighbour.lapses, neighbour.silent) = (0, false);
+        if was_doubted {
+            self.holders_changed();
+        }
         match message {
             // One that sends wrong bytes has nothing to be counted on.
             Message::Hello(_) | Message::Have { .. } if shut_out => {}

@@ -8,7 +8,7 @@ use shoal_proto::{
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Output, SlotId, Swarm, Why};
+use super::{Capacity, Output, SlotId, Swarm, Why, pace::Pace};
 use crate::Time;
 
 /// What a slot is for.
@@ -19,7 +19,19 @@ enum Use {
     /// This piece was offered.
     Offered { piece: u32, lapses_at: Time },
     /// This piece is on its way.
-    Uploading { piece: u32 },
+    Uploading { piece: u32, since: Time },
+    /// It has been for so long that its slot is used otherwise: perhaps the neighbour is gone.
+    Stalled { piece: u32 },
+}
+
+impl Use {
+    /// The piece that is on its way.
+    const fn carries(self) -> Option<u32> {
+        match self {
+            Self::Uploading { piece, .. } | Self::Stalled { piece } => Some(piece),
+            Self::Open { .. } | Self::Offered { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -35,6 +47,8 @@ struct Slot {
 pub(super) struct Slots {
     open: BTreeMap<SlotId, Slot>,
     next: SlotId,
+    /// How long uploads take from the Take on.
+    pace: Pace,
 }
 
 impl Slots {
@@ -55,7 +69,8 @@ impl Slots {
 
     /// A slot that was given to this neighbour and not answered yet.
     fn unanswered(&self, id: SlotId, node: NodeId) -> bool {
-        self.open.get(&id).is_some_and(|slot| slot.to == node && !matches!(slot.used, Use::Uploading { .. }))
+        let unanswered = |slot: &Slot| matches!(slot.used, Use::Open { .. } | Use::Offered { .. });
+        self.open.get(&id).is_some_and(|slot| slot.to == node && unanswered(slot))
     }
 }
 
@@ -180,7 +195,7 @@ impl Swarm {
             let offered = *offered;
             self.offer_again(offered);
         }
-        self.slots.open.insert(slot, Slot { to: from, used: Use::Uploading { piece: number } });
+        self.slots.open.insert(slot, Slot { to: from, used: Use::Uploading { piece: number, since: now } });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
@@ -198,12 +213,53 @@ impl Swarm {
         }
     }
 
-    pub(super) fn uploaded(&mut self, slot: SlotId, moved: Option<(u64, Duration)>, capacity: &mut Capacity) {
-        let Some(Slot { to, used: Use::Uploading { .. } }) = self.slots.open.get(&slot) else { return };
+    pub(super) fn uploaded(
+        &mut self,
+        now: Time,
+        slot: SlotId,
+        moved: Option<(u64, Duration)>,
+        capacity: &mut Capacity,
+    ) {
+        let Some(Slot { to, used }) = self.slots.open.get(&slot) else { return };
+        match used {
+            Use::Uploading { since, .. } if moved.is_some() => self.slots.pace.learn(now.since(*since)),
+            Use::Uploading { .. } | Use::Stalled { .. } => {}
+            Use::Open { .. } | Use::Offered { .. } => return,
+        }
         if let (Some((bytes, span)), Some(neighbour)) = (moved, self.neighbours.get(to)) {
             capacity.learn(bytes, span, neighbour.rtt);
         }
         self.close_as(slot, moved.is_some(), capacity);
+    }
+
+    /// How long an upload may take before its slot is used otherwise.
+    fn patience(&self) -> Duration {
+        let usual =
+            self.slots.pace.median().map_or(self.settings.first_deadline, |median| median * self.settings.overdue);
+        usual.max(self.settings.shortest_deadline)
+    }
+
+    /// An upload that does not end holds no slot for ever, and its neighbour gets no other until it speaks.
+    fn stall_uploads(&mut self, now: Time, capacity: &mut Capacity) {
+        let patience = self.patience();
+        let mut stalled = Vec::new();
+        for slot in self.slots.open.values_mut() {
+            let Use::Uploading { piece, since } = slot.used else { continue };
+            if since + patience <= now {
+                slot.used = Use::Stalled { piece };
+                stalled.push(piece);
+                capacity.free_slot();
+                if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
+                    neighbour.silent = true;
+                }
+            }
+        }
+        if !stalled.is_empty() {
+            self.holders_changed();
+        }
+        for piece in stalled {
+            self.offer_again(piece);
+        }
     }
 
     pub(super) fn note_urgent(&mut self, from: NodeId, piece: u32) {
@@ -214,8 +270,7 @@ impl Swarm {
     }
 
     pub(super) fn cancel_uploads(&mut self, to: NodeId, piece: u32) {
-        let cancelled =
-            self.slots.open.iter().filter(|(_, slot)| slot.to == to && slot.used == Use::Uploading { piece });
+        let cancelled = self.slots.open.iter().filter(|(_, slot)| slot.to == to && slot.used.carries() == Some(piece));
         let outputs: Vec<Output> = cancelled.map(|(&slot, _)| Output::CancelUpload { slot }).collect();
         self.outputs.extend(outputs);
     }
@@ -226,14 +281,16 @@ impl Swarm {
 
     fn close_as(&mut self, id: SlotId, arrived: bool, capacity: &mut Capacity) {
         let Some(slot) = self.slots.open.remove(&id) else { return };
-        capacity.free_slot();
+        if !matches!(slot.used, Use::Stalled { .. }) {
+            capacity.free_slot();
+        }
         match slot.used {
             Use::Open { .. } => self.note_unanswered(slot.to, -1),
             Use::Offered { piece, .. } => {
                 self.note_unanswered(slot.to, -1);
                 self.offer_again(piece);
             }
-            Use::Uploading { piece } => {
+            Use::Uploading { piece, .. } | Use::Stalled { piece } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
                     neighbour.uploads = neighbour.uploads.saturating_sub(1);
                 }
@@ -247,7 +304,6 @@ impl Swarm {
     /// Nobody took the piece that was offered: it is fresh again, while this node alone has it.
     fn offer_again(&mut self, piece: u32) {
         if let Some(seeding) = &mut self.seeding
-            && self.copies[piece as usize] == 0
             && self.have.contains(piece)
         {
             seeding.refresh(piece);
@@ -258,7 +314,7 @@ impl Swarm {
         let slots: Vec<(SlotId, Use)> =
             self.slots.open.iter().filter(|(_, slot)| slot.to == node).map(|(&id, slot)| (id, slot.used)).collect();
         for (slot, used) in slots {
-            if matches!(used, Use::Uploading { .. }) {
+            if used.carries().is_some() {
                 self.outputs.push_back(Output::CancelUpload { slot });
             }
             self.close(slot, capacity);
@@ -268,7 +324,8 @@ impl Swarm {
     pub(super) fn next_lapse(&self) -> Option<(Time, Why)> {
         let slots = self.slots.open.values().filter_map(|slot| match slot.used {
             Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => Some((lapses_at, Why::SlotLapses)),
-            Use::Uploading { .. } => None,
+            Use::Uploading { since, .. } => Some((since + self.patience(), Why::UploadStalls)),
+            Use::Stalled { .. } => None,
         });
         let bars = self.neighbours.values().filter(|neighbour| neighbour.wants && neighbour.lacks > 0);
         let bars = bars.filter_map(|neighbour| Some((neighbour.barred_until?, Why::BarLifts)));
@@ -282,17 +339,24 @@ impl Swarm {
             .iter()
             .filter(|(_, slot)| match slot.used {
                 Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => lapses_at <= now,
-                Use::Uploading { .. } => false,
+                Use::Uploading { .. } | Use::Stalled { .. } => false,
             })
             .map(|(&id, _)| id)
             .collect();
+        let mut doubts = false;
         for slot in lapsed {
             let to = self.slots.open.get(&slot).map(|slot| slot.to);
             self.close(slot, capacity);
             if let Some(neighbour) = to.and_then(|node| self.neighbours.get_mut(&node)) {
-                neighbour.barred_until = Some(now + self.settings.slot_grace);
+                neighbour.lapses += 1;
+                neighbour.barred_until = Some(now + self.settings.slot_grace * 2u32.pow(neighbour.lapses.min(8) - 1));
+                doubts |= neighbour.doubted();
             }
         }
+        if doubts {
+            self.holders_changed();
+        }
+        self.stall_uploads(now, capacity);
         for neighbour in self.neighbours.values_mut() {
             neighbour.barred_until = neighbour.barred_until.filter(|&until| until > now);
         }
