@@ -15,6 +15,9 @@ pub const MAX_HOLDINGS: usize = 1024;
 /// How many neighbours one answer may have.
 pub const MAX_NEIGHBOURS: usize = 64;
 
+/// How many importers a zone may have.
+pub const MAX_IMPORTERS: usize = 16;
+
 /// A message of this plane: what is said, and to which of the two roles that every node has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coordination {
@@ -122,6 +125,8 @@ pub enum ToMember {
         neighbours: Vec<Neighbour>,
         /// The lease, where there is one.
         grant: Option<SignedGrant>,
+        /// Who brings pieces into the member's zone, where there are several.
+        importers: Option<Importers>,
     },
     /// I am not this digest's coordinator: that node is closer.
     NotMine {
@@ -179,6 +184,15 @@ pub enum ToMember {
         /// What the last node that tried was told.
         refusal: Refusal,
     },
+}
+
+/// The members of one zone through which pieces come into it, ranked anew for each piece.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Importers {
+    /// Grows with each change: an older list is not taken for a newer one.
+    pub version: u64,
+    /// At most [`MAX_IMPORTERS`].
+    pub nodes: Vec<NodeId>,
 }
 
 /// That a node is in a swarm.

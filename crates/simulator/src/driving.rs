@@ -68,10 +68,12 @@ impl Fleet<'_> {
             chain.insert(piece + 1);
         }
         let zone = format!("zone-{}", this.zone);
-        let swarm = Swarm::new(now, self.digest, self.layout, self.trade.clone(), zone, seed).holding(have, &chain);
+        let me = this.id;
+        let swarm = Swarm::new(now, me, self.digest, self.layout, self.trade.clone(), zone, seed).holding(have, &chain);
         this.swarm = Some(swarm);
-        let (wants, named) = (this.wants, this.named.clone());
+        let (wants, named, importers) = (this.wants, this.named.clone(), this.importers.clone());
         let early = std::mem::take(&mut this.early);
+        self.tell_swarm(node, Input::Importers(importers));
         for other in named {
             self.meet(node, other);
         }
@@ -401,6 +403,14 @@ impl Fleet<'_> {
         self.tell_swarm(to, Input::Heard { from, message });
     }
 
+    /// A neighbour is one no longer.
+    fn part_from(&mut self, node: NodeIndex, other: NodeIndex) {
+        let bytes = weight::trade(&self.digest, &Message::Bye);
+        self.post(node, other, Message::Bye, Vec::new(), bytes);
+        self.nodes[node as usize].expected.retain(|(_, from)| *from != other);
+        self.tell_swarm(node, Input::Parted { node: self.id(other) });
+    }
+
     fn meet(&mut self, node: NodeIndex, other: NodeIndex) {
         if self.nodes[node as usize].peers.contains_key(&other) {
             let rtt = 2 * self.network.latency();
@@ -548,11 +558,18 @@ impl Fleet<'_> {
                 let named =
                     list.into_iter().take(MOST_NAMED).map(|one| self.of(one.node)).filter(|&other| other != node);
                 let named: std::collections::BTreeSet<NodeIndex> = named.collect();
-                self.nodes[node as usize].named.clone_from(&named);
+                let before = std::mem::replace(&mut self.nodes[node as usize].named, named.clone());
+                for &other in before.difference(&named) {
+                    self.part_from(node, other);
+                }
                 for other in named {
                     self.meet(node, other);
                 }
                 self.dial(node);
+            }
+            MemberOutput::Importers(nodes) => {
+                self.nodes[node as usize].importers.clone_from(&nodes);
+                self.tell_swarm(node, Input::Importers(nodes));
             }
             MemberOutput::ProbeOrigin => self.agenda.enter(self.now + 2 * round_trip, Event::Probed { node, life }),
             MemberOutput::BecomeSeed { grant, elsewhere, .. } => {

@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) peers: BTreeMap<NodeIndex, Peer>,
     pub(crate) dialling: BTreeSet<NodeIndex>,
     pub(crate) named: BTreeSet<NodeIndex>,
+    /// Those of its zone, as the coordinator said last.
+    pub(crate) importers: Vec<NodeId>,
     pub(crate) early: Vec<(NodeIndex, Message)>,
     pub(crate) expected: BTreeSet<(u32, NodeIndex)>,
     /// Uploads by slot, as the fleet numbers them.
@@ -100,6 +102,7 @@ impl Node {
             peers: BTreeMap::new(),
             dialling: BTreeSet::new(),
             named: BTreeSet::new(),
+            importers: Vec::new(),
             early: Vec::new(),
             expected: BTreeSet::new(),
             uploads: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl Node {
         self.peers.clear();
         self.dialling.clear();
         self.named.clear();
+        self.importers.clear();
         self.early.clear();
         self.expected.clear();
         self.uploads.clear();

@@ -11,6 +11,7 @@ use shoal_proto::{
 use super::{
     Note, Settings, Why, graph,
     holders::Holders,
+    importers::Imports,
     seats::{Contact, Seats},
     stage::{Desk, Stage},
     view::Rank,
@@ -55,6 +56,9 @@ pub(super) struct Case {
     /// Rests in a row, and when the last one ended.
     pub(super) rests: (u32, Time),
     pub(super) rank: Rank,
+    pub(super) imports: Imports,
+    /// How many zones there were when the importers were linked with them.
+    linked_zones: usize,
     dirty: BTreeSet<NodeId>,
     notice: Option<Time>,
     sweep: Time,
@@ -82,6 +86,8 @@ impl Case {
             wrong: 0,
             rests: (0, desk.now),
             rank: Rank::default(),
+            imports: Imports::default(),
+            linked_zones: 0,
             dirty: BTreeSet::new(),
             notice: None,
             sweep: desk.within(SWEEP[1]),
@@ -148,6 +154,7 @@ impl Case {
         let fits = self.found.is_none_or(|found| join.held.size() == pieces(&found));
         let complete = fits && join.held.size() > 0 && join.held.is_full();
         if self.seats.join(desk.now, from, join, complete) {
+            self.choose_importer(desk, from);
             let changed = graph::link(&mut self.seats, from, desk.settings, desk.rng);
             self.mark(desk, changed);
         }
@@ -157,8 +164,46 @@ impl Case {
         self.advance(desk);
     }
 
+    /// A newcomer may be an importer: it gets links into other zones, and its zone hears of it.
+    fn choose_importer(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        let Some(seat) = self.seats.get(&node) else { return };
+        let (zone, wants) = (seat.contact.zone.clone(), seat.wants);
+        if self.imports.joined(node, &zone, wants) {
+            self.seats.set_importer(&node);
+            self.tell_zone(desk, &zone);
+        }
+    }
+
+    /// Those that came before there were other zones get their links abroad now.
+    fn link_importers(&mut self, desk: &mut Desk<'_>) {
+        if self.seats.zones().len() > 1 && self.linked_zones != self.seats.zones().len() {
+            self.linked_zones = self.seats.zones().len();
+            for node in self.imports.all() {
+                let changed = graph::link(&mut self.seats, node, desk.settings, desk.rng);
+                self.dirty.extend(changed);
+                self.dirty.insert(node);
+            }
+        }
+    }
+
+    fn tell_zone(&mut self, desk: &Desk<'_>, zone: &str) {
+        if self.seats.zones().len() > 1 {
+            let members = self.seats.zones().get(zone).cloned().unwrap_or_default();
+            self.mark(desk, members);
+        }
+    }
+
     pub(super) fn left(&mut self, desk: &mut Desk<'_>, node: NodeId) {
         if let Some(seat) = self.seats.take(&node) {
+            let zone = seat.contact.zone.clone();
+            if let Some(next) = self.imports.left(node, &zone, &self.seats) {
+                if let Some(next) = next {
+                    self.seats.set_importer(&next);
+                    let changed = graph::link(&mut self.seats, next, desk.settings, desk.rng);
+                    self.mark(desk, changed);
+                }
+                self.tell_zone(desk, &zone);
+            }
             let changed = graph::unlink(&mut self.seats, node, &seat.links, desk.settings, desk.rng);
             self.dirty.remove(&node);
             self.mark(desk, changed);
@@ -248,7 +293,8 @@ impl Case {
             Stage::Leased(lease) => Some(lease.grant.clone()),
             _ => None,
         };
-        desk.tell(node, ToMember::Joined { digest: self.digest, found: self.found, neighbours, grant });
+        let importers = self.imports.of(&seat.contact.zone, &self.seats).filter(|_| wants);
+        desk.tell(node, ToMember::Joined { digest: self.digest, found: self.found, neighbours, grant, importers });
     }
 
     /// A node is gone: it is neither a member nor a holder until it speaks again.
@@ -265,6 +311,7 @@ impl Case {
         }
         if self.notice.is_some_and(|at| at <= desk.now) {
             self.notice = None;
+            self.link_importers(desk);
             for node in std::mem::take(&mut self.dirty) {
                 self.welcome(desk, node);
             }

@@ -68,6 +68,15 @@ impl<R: Rng> Weaver<'_, R> {
         seat.links.iter().filter(|other| self.zone(**other) != seat.contact.zone).count()
     }
 
+    /// Whether half of its links lead abroad: the others are for its own zone, also for members that are yet to come.
+    fn is_worldly(&self, node: NodeId) -> bool {
+        self.seats.zones().len() > 1 && self.abroad(node) >= self.settings.links / 2
+    }
+
+    fn leads_to(&self, node: NodeId, zone: &str) -> bool {
+        self.seats.get(&node).is_some_and(|seat| seat.links.iter().any(|other| self.zone(*other) == zone))
+    }
+
     fn join(&mut self, one: NodeId, other: NodeId) {
         for (from, to) in [(one, other), (other, one)] {
             if let Some(links) = self.seats.links_mut(&from) {
@@ -89,18 +98,21 @@ impl<R: Rng> Weaver<'_, R> {
     fn link(&mut self, node: NodeId) {
         let zone = self.zone(node).to_owned();
         let want = self.settings.links.min(self.seats.len().saturating_sub(1));
-        while self.seats.zones().len() > 1 && self.abroad(node) < self.settings.links_abroad {
+        let foreign = self.seats.zones().len().saturating_sub(1);
+        let importer = self.seats.get(&node).is_some_and(|seat| seat.importer);
+        let abroad = if importer { foreign.min(want / 2).max(self.settings.links_abroad) } else { self.settings.links_abroad };
+        while foreign > 0 && self.abroad(node) < abroad {
             let Some(other) = self.spare_abroad(node, &zone) else { break };
             self.join(node, other);
         }
         for within in [Some(&zone), None] {
-            while self.degree(node) < want {
+            while self.degree(node) < want && (within.is_some() || !self.is_worldly(node)) {
                 let Some(other) = self.spare(node, within) else { break };
                 self.join(node, other);
             }
             // Nobody there has a link to spare: step into those that are there.
             for _ in 0..2 * want {
-                if self.degree(node) + 1 < want {
+                if self.degree(node) + 1 < want && (within.is_some() || !self.is_worldly(node)) {
                     self.splice(node, within);
                 }
             }
@@ -115,7 +127,11 @@ impl<R: Rng> Weaver<'_, R> {
     fn spare(&mut self, node: NodeId, zone: Option<&String>) -> Option<NodeId> {
         let from = self.random_name();
         let fits = |other: &NodeId| {
-            *other != node && self.degree(*other) < self.settings.most_links && !self.linked(node, *other)
+            let crosses = self.zone(*other) != self.zone(node);
+            *other != node
+                && self.degree(*other) < self.settings.most_links
+                && !self.linked(node, *other)
+                && !(crosses && self.is_worldly(*other))
         };
         match zone {
             None => self.seats.cyclic_from(from).take(LOOK).find(fits),
@@ -129,7 +145,7 @@ impl<R: Rng> Weaver<'_, R> {
     fn spare_abroad(&mut self, node: NodeId, home: &str) -> Option<NodeId> {
         let count = self.seats.zones().len();
         let start = self.rng.random_range(0..count);
-        let zones: Vec<String> = self
+        let mut zones: Vec<String> = self
             .seats
             .zones()
             .keys()
@@ -139,6 +155,8 @@ impl<R: Rng> Weaver<'_, R> {
             .filter(|z| *z != home)
             .cloned()
             .collect();
+        // First where it has no link yet.
+        zones.sort_by_key(|zone| self.leads_to(node, zone));
         zones.iter().find_map(|zone| self.spare(node, Some(zone))).or_else(|| {
             // Every link abroad is taken: one more there is better than a zone that is cut off.
             let from = self.random_name();

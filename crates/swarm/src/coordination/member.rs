@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use shoal_blob::{Digest, Layout};
 use shoal_proto::{
     NodeId, SignedGrant,
-    coordination::{Join, Neighbour, Probe, Refusal, Returned, ToCoordinator},
+    coordination::{Importers, Join, Neighbour, Probe, Refusal, Returned, ToCoordinator},
 };
 
 use super::{MemberInput, MemberOutput, MemberWhy, Own, Settings, Stopped, guide::Guide, tenure::Tenure};
@@ -31,6 +31,7 @@ pub struct Member {
     pub(super) found: Option<Probe>,
     pub(super) highest: Option<SignedGrant>,
     pub(super) neighbours: Vec<Neighbour>,
+    pub(super) importers: Option<Importers>,
     /// Who waits for what the origin says.
     pub(super) probing: Option<NodeId>,
     pub(super) tenure: Option<Tenure>,
@@ -63,6 +64,7 @@ impl Member {
             found: None,
             highest: None,
             neighbours: Vec::new(),
+            importers: None,
             probing: None,
             tenure: None,
             join_at: None,

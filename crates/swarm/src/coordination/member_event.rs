@@ -69,6 +69,8 @@ pub enum MemberOutput {
     Found(Probe),
     /// Trade with these and no others; in place of those named before.
     Neighbours(Vec<Neighbour>),
+    /// Through these members pieces come into this node's zone; through anybody where there are none.
+    Importers(Vec<NodeId>),
     /// Ask the origin how long the blob is, and answer [`MemberInput::Probed`].
     ProbeOrigin,
     /// Read the origin, until that time at most, except what is elsewhere.

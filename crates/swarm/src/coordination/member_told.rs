@@ -3,7 +3,7 @@
 use shoal_blob::PieceSet;
 use shoal_proto::{
     Grant, NodeId, SignedGrant,
-    coordination::{MAX_NEIGHBOURS, Neighbour, Probe, Returned, ToCoordinator, ToMember},
+    coordination::{Importers, MAX_IMPORTERS, MAX_NEIGHBOURS, Neighbour, Probe, Returned, ToCoordinator, ToMember},
 };
 
 use super::{
@@ -28,7 +28,7 @@ impl Member {
         }
         let digest = self.digest;
         match message {
-            ToMember::Joined { found, neighbours, grant, .. } => {
+            ToMember::Joined { found, neighbours, grant, importers, .. } => {
                 if let Some(grant) = grant {
                     self.learn(from, &grant);
                 }
@@ -36,6 +36,7 @@ impl Member {
                     self.find(found);
                 }
                 if self.guide.current() == Some(from) {
+                    self.hear_importers(importers);
                     self.meet(from, neighbours);
                 }
             }
@@ -67,6 +68,16 @@ impl Member {
             }
             ToMember::NotMine { .. } | ToMember::Ask { .. } | ToMember::Keep { .. } => {}
         }
+    }
+
+    fn hear_importers(&mut self, importers: Option<Importers>) {
+        let nodes = importers.as_ref().map_or(&[][..], |importers| &importers.nodes);
+        let known = self.importers.as_ref().map_or(&[][..], |importers| &importers.nodes);
+        if nodes != known {
+            let nodes = nodes.iter().take(MAX_IMPORTERS).copied().collect();
+            self.put(MemberOutput::Importers(nodes));
+        }
+        self.importers = importers;
     }
 
     fn meet(&mut self, from: NodeId, mut neighbours: Vec<Neighbour>) {

@@ -12,7 +12,7 @@
 //! * [`Coordinator`]: one a node; the dispatcher. [`Input`], [`Output`], [`Note`]: its words;
 //! * `case`: one digest: members, holders, who is told what; `inquiry`: from a wish to a lease; `tenancy`: the lease;
 //!   `stage`: how far that has come;
-//! * `seats`, `holders`, `graph`: who is in the swarm, who has it all, who trades with whom;
+//! * `seats`, `holders`, `graph`, `importers`: who is in the swarm, who has it all, who trades with whom, also across zones;
 //! * `view`: which nodes are live; [`Remembered`]: the grants this node has seen, as a standby or otherwise.
 //!
 //! The member's side:
@@ -28,6 +28,7 @@ mod event;
 mod graph;
 mod guide;
 mod holders;
+mod importers;
 mod inquiry;
 mod member;
 mod member_event;

@@ -46,6 +46,8 @@ pub(super) struct Seat {
     pub(super) barred: bool,
     /// The blob's length in bytes, where it knows it and its visibility: to probe it costs nothing then.
     pub(super) length: Option<u64>,
+    /// Pieces come into its zone through it.
+    pub(super) importer: bool,
     /// It has some piece.
     pub(super) has_some: bool,
     /// It has every piece.
@@ -139,6 +141,7 @@ impl Seats {
                 can_seed: false,
                 barred: false,
                 length: None,
+                importer: false,
                 has_some: false,
                 complete: false,
                 order: self.next_order,
@@ -183,6 +186,13 @@ impl Seats {
         self.complete += usize::from(seat.complete);
         self.zones.entry(seat.contact.zone.clone()).or_default().insert(node);
         self.seats.insert(node, seat);
+    }
+
+    /// Pieces come into this member's zone through it.
+    pub(super) fn set_importer(&mut self, node: &NodeId) {
+        if let Some(seat) = self.seats.get_mut(node) {
+            seat.importer = true;
+        }
     }
 
     /// This member will not be chosen as the seed until it has left and come again.

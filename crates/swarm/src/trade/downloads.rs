@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rand::RngExt;
+use rand::{RngExt, seq::IndexedRandom};
 use shoal_blob::{PieceIndex, PieceSet};
 use shoal_proto::{
     NodeId,
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why, seeding::Seeding};
+use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why, neighbour::Neighbour, seeding::Seeding};
 use crate::Time;
 
 /// A piece on its way here from one source.
@@ -180,7 +180,10 @@ impl Swarm {
     /// at random; at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
     fn pick(&mut self, now: Time, from: NodeId, capacity: &Capacity) -> Option<u32> {
         let neighbour = self.neighbours.get(&from)?;
-        let there = |piece: u32| neighbour.have.contains(piece) && !self.have.contains(piece);
+        let there = |piece: u32| {
+            let has = neighbour.have.contains(piece) && !self.have.contains(piece);
+            has && (!neighbour.abroad || self.may_import(now, piece))
+        };
         let starved = self.starved();
         for &at in &starved {
             let head = at..at.saturating_add(self.settings.head).min(self.have.size());
@@ -188,28 +191,26 @@ impl Swarm {
                 return Some(piece);
             }
         }
-        let mut best: Option<(u16, u32)> = None;
-        let mut ties = 0u32;
+        let mut rarest = u16::MAX;
+        let mut ties: Vec<u32> = Vec::new();
         for window in self.readers.windows(&self.have, self.settings.window) {
             let mut at = window.start;
             while let Some(piece) = neighbour.have.first_held(at).filter(|&piece| piece < window.end) {
                 at = piece + 1;
-                if !there(piece) || self.flights.expects(piece) {
+                let copies = self.copies[piece as usize];
+                if copies > rarest || self.flights.expects(piece) || !there(piece) {
                     continue;
                 }
-                let copies = self.copies[piece as usize];
-                match best {
-                    Some((rarest, _)) if copies > rarest => continue,
-                    Some((rarest, _)) if copies == rarest => ties += 1,
-                    _ => ties = 1,
+                if copies < rarest {
+                    rarest = copies;
+                    ties.clear();
                 }
-                if ties == 1 || self.rng.random_range(0..ties) == 0 {
-                    best = Some((copies, piece));
-                }
+                ties.push(piece);
             }
         }
-        if let Some((_, piece)) = best {
-            return Some(piece);
+        if !ties.is_empty() {
+            let picked = ties[self.rng.random_range(0..ties.len())];
+            return Some(picked);
         }
         let missing = self.have.size() - self.have.held();
         let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || starved.contains(&piece);
@@ -250,6 +251,7 @@ impl Swarm {
         // What is stored was checked between two midstates, so both are known.
         self.chain.insert(number);
         self.chain.insert(number + 1);
+        self.zoning.stored(number);
         self.note_news(now, number);
         if let Some(seeding) = &mut self.seeding {
             seeding.stored(now, number, from, self.copies[number as usize] > 0);
@@ -359,24 +361,39 @@ impl Swarm {
         }
     }
 
-    /// A reader waits for a piece that some neighbour has and nobody sends: ask for it.
+    /// A reader waits for a piece that some neighbour has and nobody sends: ask for it. One that has nothing on its way at
+    /// all asks soon: whoever it passed thinks that it has no room.
     pub(super) fn call_for_starved(&mut self, now: Time) {
-        let patience = self.settings.shortest_deadline / 2;
-        if self.flights.called_at.is_some_and(|at| now.since(at) < patience) {
+        if self.call_at().is_none_or(|at| at > now) {
             return;
         }
-        let starved = self.starved();
-        let Some(piece) = starved.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
-        let holders: Vec<NodeId> = self
-            .neighbours
-            .iter()
-            .filter(|(_, neighbour)| neighbour.have.contains(piece) && !neighbour.shut_out(now))
-            .map(|(node, _)| *node)
-            .collect();
-        if !holders.is_empty() {
-            let node = holders[self.rng.random_range(0..holders.len())];
-            self.flights.called_at = Some(now);
+        self.flights.called_at = Some(now);
+        let wanted = self.starved().into_iter().chain(self.have.first_missing(0));
+        let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
+        let held = |neighbour: &Neighbour| {
+            neighbour.have.contains(piece) && !neighbour.shut_out(now) && !neighbour.doubted()
+        };
+        let holders = self.neighbours.iter().filter(|(_, neighbour)| held(neighbour)).map(|(node, _)| *node);
+        let here: Vec<NodeId> = holders.collect();
+        if let Some(&node) = here.choose(&mut self.rng) {
             self.say(node, Message::Want { piece });
         }
+    }
+
+    /// When a holder may be asked again.
+    fn call_at(&self) -> Option<Time> {
+        let idle = self.flights.awaited() == 0;
+        let waits = self.wants && !self.have.is_full() && !self.neighbours.is_empty();
+        let patience = match self.pace.median() {
+            Some(median) if idle => (median / 4).max(self.settings.batch),
+            _ => self.settings.shortest_deadline / 2,
+        };
+        waits.then(|| self.flights.called_at.map_or(Time::ZERO, |at| at + patience))
+    }
+
+    /// One that has nothing on its way has to be woken to ask.
+    pub(super) fn next_call(&self) -> Option<(Time, Why)> {
+        let idle = self.flights.awaited() == 0 && self.pace.median().is_some();
+        self.call_at().filter(|_| idle).map(|at| (at, Why::Starved))
     }
 }

@@ -105,6 +105,8 @@ pub enum Input {
     },
     /// Whether this node wants what it has not.
     Wants(bool),
+    /// Through these members pieces come into this node's zone; none where there is one zone.
+    Importers(Vec<NodeId>),
     /// This node holds the lease.
     Appointed {
         /// What other members have: not to be read from the origin.
@@ -191,6 +193,8 @@ pub enum Why {
     Announce,
     /// A slot that nobody took lapses.
     SlotLapses,
+    /// Nothing is on its way here: somebody must be asked.
+    Starved,
     /// An upload has taken too long for its slot.
     UploadStalls,
     /// A piece is overdue.

@@ -19,6 +19,7 @@ mod seeding;
 mod settings;
 mod swarm;
 mod uploads;
+mod zoning;
 
 pub use capacity::Capacity;
 pub use event::{Fault, Input, Output, ReaderId, SlotId, Source, Why};

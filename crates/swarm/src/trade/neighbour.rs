@@ -16,6 +16,8 @@ pub(super) struct Neighbour {
     /// What it has.
     pub(super) have: PieceSet,
     pub(super) wants: bool,
+    /// It is in another zone.
+    pub(super) abroad: bool,
     /// How much of this node's news it has been told.
     pub(super) told: u64,
     pub(super) lacks: u32,
@@ -50,6 +52,7 @@ impl Neighbour {
             greeted: false,
             have: PieceSet::empty(pieces),
             wants: false,
+            abroad: false,
             told: 0,
             lacks: 0,
             rtt,

@@ -37,6 +37,8 @@ pub struct Settings {
     pub origin_in_flight: u64,
     /// The seed waits at most so many piece times for a second holder before it reads one more piece.
     pub patience: u32,
+    /// After so many median piece times the second importer of a zone may take a piece from abroad, and anybody.
+    pub import_after: [u32; 2],
     /// A member that gets nothing for so long says that it is orphaned.
     pub orphaned_after: Duration,
 }
@@ -60,6 +62,7 @@ impl Default for Settings {
             sole_bytes: 64 << 20,
             origin_in_flight: 32 << 20,
             patience: 8,
+            import_after: [32, 128],
             orphaned_after: Duration::from_secs(2),
         }
     }

@@ -15,6 +15,7 @@ use shoal_proto::{
 use super::{
     Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, news::News,
     pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots,
+    zoning::Zoning,
 };
 use crate::Time;
 
@@ -35,6 +36,7 @@ use crate::Time;
 /// Every decision costs O(neighbours) or O(window), never O(pieces).
 #[derive(Debug)]
 pub struct Swarm {
+    pub(super) me: NodeId,
     pub(super) digest: Digest,
     pub(super) layout: Layout,
     pub(super) settings: Settings,
@@ -53,6 +55,7 @@ pub struct Swarm {
     pub(super) pace: Pace,
     pub(super) slots: Slots,
     pub(super) seeding: Option<Seeding>,
+    pub(super) zoning: Zoning,
     /// What the neighbours have still to be told of.
     pub(super) news: News,
     /// When something last came, or could not be expected to.
@@ -81,12 +84,21 @@ impl Swarm {
     /// A swarm that has these pieces and knows the midstates at these boundaries, one more than there are pieces. `seed`
     /// makes its choices: the same inputs then give the same outputs.
     #[must_use]
-    pub fn new(now: Time, digest: Digest, layout: Layout, settings: Settings, zone: String, seed: u64) -> Self {
+    pub fn new(
+        now: Time,
+        me: NodeId,
+        digest: Digest,
+        layout: Layout,
+        settings: Settings,
+        zone: String,
+        seed: u64,
+    ) -> Self {
         let pieces = layout.count();
         let mut chain = PieceSet::empty(pieces + 1);
         chain.insert(0);
         chain.insert(pieces);
         Self {
+            me,
             digest,
             layout,
             settings,
@@ -102,6 +114,7 @@ impl Swarm {
             pace: Pace::default(),
             slots: Slots::default(),
             seeding: None,
+            zoning: Zoning::default(),
             news: News::default(),
             progress_at: now,
             outputs: VecDeque::new(),
@@ -135,6 +148,7 @@ impl Swarm {
                 self.progress_at = now;
                 self.set_wants(wants);
             }
+            Input::Importers(nodes) => self.zoning.set(nodes),
             Input::Appointed { elsewhere } => self.appoint(now, elsewhere),
             Input::Dismissed => self.dismiss(capacity),
             Input::Turn => {}
@@ -156,7 +170,7 @@ impl Swarm {
     pub fn poll_timeout(&self) -> Option<(Time, Why)> {
         let announce = self.news.due().map(|at| (at, Why::Announce));
         let orphaned = self.orphaned_at().map(|at| (at, Why::Orphaned));
-        [announce, self.next_lapse(), self.next_overdue(), self.seed_patience(), orphaned]
+        [announce, self.next_lapse(), self.next_overdue(), self.next_call(), self.seed_patience(), orphaned]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -242,8 +256,8 @@ impl Swarm {
         match message {
             // One that sends wrong bytes has nothing to be counted on.
             Message::Hello(_) | Message::Have { .. } if shut_out => {}
-            Message::Hello(hello) => self.greeted(from, hello),
-            Message::Have { pieces, queue } => self.note_have(from, &pieces, queue),
+            Message::Hello(hello) => self.greeted(now, from, hello),
+            Message::Have { pieces, queue } => self.note_have(now, from, &pieces, queue),
             Message::Lost { pieces } => self.note_lost(from, &pieces),
             Message::Slot { slot } => self.answer_slot(now, from, slot, capacity),
             Message::Offer { slot, piece } => self.answer_offer(now, from, slot, piece, capacity),
@@ -259,7 +273,7 @@ impl Swarm {
         }
     }
 
-    fn greeted(&mut self, from: NodeId, hello: Hello) {
+    fn greeted(&mut self, now: Time, from: NodeId, hello: Hello) {
         if hello.length != self.layout.length() || hello.have.size() != self.have.size() {
             return;
         }
@@ -267,6 +281,7 @@ impl Swarm {
         for piece in neighbour.have.iter() {
             self.copies[piece as usize] -= 1;
         }
+        neighbour.abroad = hello.zone != self.zone;
         for piece in hello.have.iter() {
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
         }
@@ -275,10 +290,14 @@ impl Swarm {
         neighbour.barred_until = None;
         neighbour.have = hello.have;
         neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
+        if neighbour.abroad {
+            let pieces: Vec<u32> = neighbour.have.iter().collect();
+            self.look_abroad(now, from, &pieces);
+        }
         self.holders_changed();
     }
 
-    fn note_have(&mut self, from: NodeId, pieces: &[u32], queue: u16) {
+    fn note_have(&mut self, now: Time, from: NodeId, pieces: &[u32], queue: u16) {
         let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
         neighbour.queue = queue;
         neighbour.barred_until = None;
@@ -296,6 +315,9 @@ impl Swarm {
             if let Some(seeding) = &mut self.seeding {
                 seeding.copied(piece);
             }
+        }
+        if neighbour.abroad {
+            self.look_abroad(now, from, pieces);
         }
     }
 

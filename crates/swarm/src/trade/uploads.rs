@@ -8,7 +8,7 @@ use shoal_proto::{
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Output, SlotId, Swarm, Why, pace::Pace};
+use super::{Capacity, Output, SlotId, Swarm, Why, neighbour::Neighbour, pace::Pace, seeding::Seeding};
 use crate::Time;
 
 /// What a slot is for.
@@ -79,7 +79,8 @@ impl Swarm {
     pub(super) fn open_slots(&mut self, now: Time, capacity: &mut Capacity) {
         let piece_bytes = self.layout.piece_bytes();
         loop {
-            if let Some((to, piece)) = self.next_offer(now) {
+            let offer = if self.is_called_for_rare(now) { None } else { self.next_offer(now) };
+            if let Some((to, piece)) = offer {
                 if !capacity.take_slot(&self.digest, piece_bytes) {
                     return;
                 }
@@ -98,6 +99,15 @@ impl Swarm {
         }
     }
 
+    /// Whether a reader waits for a piece that hardly anybody has though it was given out long ago: that goes before all
+    /// offers. Its only other holder may have died with it.
+    fn is_called_for_rare(&self, now: Time) -> bool {
+        let Some(fresh) = self.seeding.as_ref().and_then(Seeding::first_fresh) else { return false };
+        let behind = fresh.saturating_sub(self.settings.window / 2);
+        let rare = |piece: u32| piece < behind && self.have.contains(piece) && self.copies[piece as usize] <= 1;
+        self.neighbours.values().any(|neighbour| neighbour.urgent.is_some_and(rare) && neighbour.may_get_slot(now))
+    }
+
     fn offer(&mut self, now: Time, to: NodeId, piece: u32) {
         if let Some(seeding) = &mut self.seeding {
             seeding.offered(piece);
@@ -111,10 +121,11 @@ impl Swarm {
     /// The lowest fresh piece, and the least loaded neighbour that lacks it.
     fn next_offer(&mut self, now: Time) -> Option<(NodeId, u32)> {
         let piece = self.seeding.as_ref()?.first_fresh()?;
-        let candidates = self
-            .neighbours
-            .iter()
-            .filter(|(_, neighbour)| neighbour.may_get_slot(now) && !neighbour.have.contains(piece));
+        let lacking = |neighbour: &Neighbour| neighbour.may_get_slot(now) && !neighbour.have.contains(piece);
+        // What crosses zones is for their importers to pick.
+        let at_home = self.zoning.is_on() && self.neighbours.values().any(|n| !n.abroad && n.greeted && n.wants);
+        let candidates =
+            self.neighbours.iter().filter(|(_, neighbour)| lacking(neighbour) && !(at_home && neighbour.abroad));
         let load = |queue: u16, uploads: u32| u32::from(queue) + 2 * uploads;
         let mut best: Vec<NodeId> = Vec::new();
         let mut least = u32::MAX;

@@ -399,6 +399,7 @@ impl Net {
                 }
             }
             MemberOutput::Neighbours(list) => this.neighbours = list.into_iter().map(|one| one.node).collect(),
+            MemberOutput::Importers(_) => {}
             MemberOutput::ProbeOrigin => {
                 self.probes += 1;
                 self.after(delay * 4, Event::Origin { node });

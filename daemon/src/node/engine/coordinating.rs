@@ -144,6 +144,18 @@ impl Engine {
             MemberOutput::Send { to, message } => self.write(to, Coordination::ToCoordinator(message)),
             MemberOutput::Found(found) => self.found(digest, found),
             MemberOutput::Neighbours(neighbours) => self.neighbours_named(digest, neighbours),
+            MemberOutput::Importers(nodes) => {
+                if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+                    pursuit.importers.clone_from(&nodes);
+                }
+                self.tell_swarm(digest, Input::Importers(nodes));
+            }
+            MemberOutput::Importers(nodes) => {
+                if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+                    pursuit.importers.clone_from(&nodes);
+                }
+                self.tell_swarm(digest, Input::Importers(nodes));
+            }
             MemberOutput::ProbeOrigin => self.probe(digest),
             MemberOutput::BecomeSeed { grant, elsewhere, .. } => {
                 let epoch = grant.grant().epoch;

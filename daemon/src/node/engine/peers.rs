@@ -66,12 +66,24 @@ impl Engine {
         let me = self.key.id();
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
         let nodes: Vec<NodeId> = neighbours.iter().map(|neighbour| neighbour.node).filter(|node| *node != me).collect();
-        pursuit.neighbours =
-            neighbours.into_iter().filter(|neighbour| neighbour.node != me).map(|n| (n.node, n)).collect();
+        let named = neighbours.into_iter().filter(|neighbour| neighbour.node != me).map(|n| (n.node, n)).collect();
+        let before = std::mem::replace(&mut pursuit.neighbours, named);
+        for node in before.into_keys().filter(|node| !nodes.contains(node)) {
+            self.part_from(digest, node);
+        }
         for node in nodes {
             self.meet(digest, node);
         }
         self.redial();
+    }
+
+    /// A neighbour is one no longer: what is said to many costs more than it brings.
+    fn part_from(&mut self, digest: Digest, node: NodeId) {
+        self.say(node, digest, Message::Bye);
+        if let Some(body) = self.body_mut(&digest) {
+            body.expected.retain(|(_, from)| *from != node);
+        }
+        self.tell_swarm(digest, Input::Parted { node });
     }
 
     /// Dials every neighbour that is not connected.
