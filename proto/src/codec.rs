@@ -4,8 +4,10 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::topics::TopicError;
+
 /// The version that this daemon speaks. It reads no other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// How many bytes stand before a body: the version and the body's length, big-endian.
 pub const HEAD_BYTES: usize = 5;
 /// The longest body on the control stream between neighbours, in bytes: a bitmap of a million pieces.
@@ -37,6 +39,9 @@ pub enum CodecError {
     /// The body is not a message.
     #[error("a frame that is not a message: {0}")]
     Malformed(String),
+    /// The body is a message, about nobody knows what.
+    #[error("a message about no blob that has been named: {0}")]
+    Topic(#[from] TopicError),
 }
 
 /// A frame for a value.
@@ -44,9 +49,17 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::TooLong`] when the value's body is longer than `limit`.
 pub fn encode<T: Serialize>(value: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
-    let frame = postcard::to_extend(value, vec![VERSION, 0, 0, 0, 0])
+    encode_before(value, &[], limit)
+}
+
+/// A frame for a value and what follows it, the rest of the body, which has been encoded already.
+///
+/// # Errors
+/// [`CodecError::TooLong`] when both together are longer than `limit`.
+pub fn encode_before<T: Serialize>(value: &T, rest: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+    let mut frame = postcard::to_extend(value, vec![VERSION, 0, 0, 0, 0])
         .map_err(|error| CodecError::Malformed(error.to_string()))?;
-    let mut frame = frame;
+    frame.extend_from_slice(rest);
     let length = frame.len() - HEAD_BYTES;
     match u32::try_from(length) {
         Ok(prefix) if length <= limit => {
@@ -90,7 +103,8 @@ mod tests {
     use super::*;
     use crate::{
         Authority, Epoch, MAX_SEGMENT_STATES, NodeKey, PieceHeader, Segment,
-        trade::{Envelope, Hello, Message},
+        topics::Topic,
+        trade::{Envelope, Hello, MAX_MESSAGES, Message},
     };
     use proptest::prelude::*;
     use shoal_blob::{Digest, Midstate, PieceSet};
@@ -105,7 +119,8 @@ mod tests {
         let mut have = PieceSet::full(1 << 20);
         have.remove(0);
         let hello = Hello { length: 1 << 44, have, wants: true, zone: "z".repeat(64) };
-        let envelope = Envelope { digest: Digest::Sha512([1; 64]), message: Message::Hello(hello) };
+        let topic = Topic::New(4095, Digest::Sha512([1; 64]));
+        let envelope = Envelope { topic, messages: vec![Message::Hello(hello)] };
         let frame = encode(&envelope, MAX_TRADE_BODY).unwrap();
         let (head, body) = split(&frame);
         assert_eq!(body_length(head, MAX_TRADE_BODY).unwrap(), body.len());
@@ -118,8 +133,8 @@ mod tests {
         let digest = Digest::Sha512([1; 64]);
         let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key.id() });
         let states = [Midstate::Sha512([u64::MAX; 8]); MAX_SEGMENT_STATES];
-        let segment = Segment::new(digest, u64::MAX, authority, u32::MAX, &states).sign(&key);
-        let (piece, slot, proof) = (u32::MAX, u32::MAX, vec![segment.clone(), segment]);
+        let testimony = Segment::new(digest, u64::MAX, authority, u32::MAX, &states).sign(&key).testimony();
+        let (piece, slot, proof) = (u32::MAX, u32::MAX, vec![testimony.clone(), testimony]);
         let mut header = PieceHeader { digest, piece, slot, from: [1; 8], to: [2; 8], proof };
         let frame = encode(&header, MAX_PIECE_HEADER).unwrap();
         assert_eq!(decode::<PieceHeader>(split(&frame).1).unwrap(), header);
@@ -135,6 +150,35 @@ mod tests {
         assert!(encode(&vec![0u8; 100], 99).is_err());
     }
 
+    #[test]
+    fn an_envelope_holds_some_messages_and_not_too_many() {
+        let mut envelope = Envelope { topic: Topic::Known(1), messages: vec![Message::Bye; MAX_MESSAGES] };
+        let read = |envelope: &Envelope| decode::<Envelope>(split(&encode(envelope, MAX_TRADE_BODY).unwrap()).1);
+        assert_eq!(read(&envelope).as_ref(), Ok(&envelope));
+        envelope.messages.push(Message::Bye);
+        assert!(matches!(read(&envelope), Err(CodecError::Malformed(_))));
+        envelope.messages.clear();
+        assert!(matches!(read(&envelope), Err(CodecError::Malformed(_))));
+        // A count that promises more than there is takes no memory.
+        assert!(decode::<Envelope>(&[1, 1, 255, 255, 255, 255, 15, 11]).is_err());
+    }
+
+    #[test]
+    fn a_topic_goes_before_messages_that_were_encoded_without_it() {
+        let envelope = Envelope { topic: Topic::Known(300), messages: vec![Message::Slot { slot: 9 }, Message::Bye] };
+        let whole = encode(&envelope, MAX_TRADE_BODY).unwrap();
+        let messages = encode(&envelope.messages, MAX_TRADE_BODY).unwrap();
+        assert_eq!(encode_before(&envelope.topic, split(&messages).1, MAX_TRADE_BODY).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_is_said_most_is_short() {
+        let frame = |messages| encode(&Envelope { topic: Topic::Known(3), messages }, MAX_TRADE_BODY).unwrap().len();
+        let have = Message::Have { pieces: vec![5000], queue: 2 };
+        assert_eq!(frame(vec![Message::Slot { slot: 300 }]), 11);
+        assert_eq!(frame(vec![have, Message::Slot { slot: 300 }]), 16);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
@@ -145,7 +189,8 @@ mod tests {
 
         #[test]
         fn what_follows_a_message_is_refused(slot in any::<u32>(), extra in any::<u8>()) {
-            let envelope = Envelope { digest: Digest::Sha256([1; 32]), message: Message::Pass { slot } };
+            let topic = Topic::New(0, Digest::Sha256([1; 32]));
+            let envelope = Envelope { topic, messages: vec![Message::Pass { slot }, Message::Bye] };
             let frame = encode(&envelope, MAX_TRADE_BODY).unwrap();
             let mut body = split(&frame).1.to_vec();
             prop_assert_eq!(&decode::<Envelope>(&body).unwrap(), &envelope);

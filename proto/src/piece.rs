@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shoal_blob::Digest;
 
-use crate::SignedSegment;
+use crate::Testimony;
 
 /// What stands before a piece's bytes on its stream. The bytes follow, exactly as many as the piece has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,5 +19,5 @@ pub struct PieceHeader {
     /// The first bytes of the midstate behind it.
     pub to: [u8; 8],
     /// The midstates that the receiver said it lacks, as their hasher signed them; one segment may have both.
-    pub proof: Vec<SignedSegment>,
+    pub proof: Vec<Testimony>,
 }

@@ -40,6 +40,24 @@ pub struct SignedSegment {
     signature: Signature,
 }
 
+/// By whose word midstates are known, in so far as the receiver cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Witness {
+    /// The seed of that lease, whose name begins so: should there be two grants of one lease, the right one is found.
+    Seed(Epoch, [u8; 8]),
+    /// This node, which has closed the whole chain itself.
+    Closer(NodeId),
+}
+
+/// A signed segment as it goes with a piece: without what its receiver knows, the blob and the seed of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testimony {
+    witness: Witness,
+    first: u32,
+    states: Vec<u8>,
+    signature: Signature,
+}
+
 const KIND: &str = "segment";
 
 impl Segment {
@@ -110,6 +128,50 @@ impl SignedSegment {
     pub const fn signer(&self) -> NodeId {
         self.signer
     }
+
+    /// The short form that goes with a piece.
+    #[must_use]
+    pub fn testimony(&self) -> Testimony {
+        let Self { segment, signer, signature } = self;
+        let witness = match segment.authority {
+            Authority::Lease(epoch) => Witness::Seed(epoch, Witness::begins(*signer)),
+            Authority::Closed => Witness::Closer(*signer),
+        };
+        Testimony { witness, first: segment.first, states: segment.states.clone(), signature: *signature }
+    }
+}
+
+impl Witness {
+    fn begins(seed: NodeId) -> [u8; 8] {
+        *seed.as_bytes().first_chunk().expect("a name has 32 bytes")
+    }
+}
+
+impl Testimony {
+    /// What is testified of this blob. Nothing is checked.
+    #[must_use]
+    pub fn segment(&self, digest: Digest, length: u64) -> Segment {
+        let authority = match self.witness {
+            Witness::Seed(epoch, _) => Authority::Lease(epoch),
+            Witness::Closer(_) => Authority::Closed,
+        };
+        Segment { digest, length, authority, first: self.first, states: self.states.clone() }
+    }
+
+    /// The segment as it was signed, to be checked, where its signer is known: `seed` says who was granted a lease.
+    #[must_use]
+    pub fn signed(
+        &self,
+        digest: Digest,
+        length: u64,
+        seed: impl FnOnce(&Epoch) -> Option<NodeId>,
+    ) -> Option<SignedSegment> {
+        let signer = match &self.witness {
+            Witness::Seed(epoch, begins) => seed(epoch).filter(|seed| Witness::begins(*seed) == *begins)?,
+            Witness::Closer(node) => *node,
+        };
+        Some(SignedSegment { segment: self.segment(digest, length), signer, signature: self.signature })
+    }
 }
 
 #[cfg(test)]
@@ -133,5 +195,36 @@ mod tests {
         let mut cut = relayed;
         cut.segment.states.pop();
         assert!(cut.check().is_err());
+    }
+
+    #[test]
+    fn a_testimony_is_what_was_signed_of_the_receivers_own_blob() {
+        let [seed, other] = [3, 4].map(|seed| NodeKey::from_seed(&[seed; 32]));
+        let (digest, length) = (Digest::Sha256([9; 32]), 3 << 20);
+        let epoch = Epoch { number: 1, coordinator: other.id() };
+        let states = [Midstate::Sha256([1; 8])];
+        for authority in [Authority::Lease(epoch), Authority::Closed] {
+            let signed = Segment::new(digest, length, authority, 1, &states).sign(&seed);
+            let bytes = postcard::to_stdvec(&signed.testimony()).unwrap();
+            let testimony: Testimony = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(testimony.signed(digest, length, |_| Some(seed.id())), Some(signed.clone()));
+            for (digest, length) in [(Digest::Sha256([8; 32]), length), (digest, length + 1)] {
+                let wrong = testimony.signed(digest, length, |_| Some(seed.id())).unwrap();
+                assert!(wrong.check().is_err(), "it says nothing of another blob");
+            }
+            let nobody = [None, Some(other.id())].map(|seed| testimony.signed(digest, length, |_| seed));
+            let expected = (authority == Authority::Closed).then_some(signed);
+            assert_eq!(nobody, [expected.clone(), expected], "no grant is known, or another");
+        }
+    }
+
+    #[test]
+    fn a_testimony_is_short() {
+        let key = NodeKey::from_seed(&[3; 32]);
+        let authority = Authority::Lease(Epoch { number: 1, coordinator: key.id() });
+        let states = [Midstate::Sha256([1; 8])];
+        let signed = Segment::new(Digest::Sha256([9; 32]), 10 << 30, authority, 5000, &states).sign(&key);
+        assert_eq!(postcard::to_stdvec(&signed).unwrap().len(), 203);
+        assert_eq!(postcard::to_stdvec(&signed.testimony()).unwrap().len(), 141);
     }
 }

@@ -4,21 +4,63 @@
 //! answer. The midstates themselves travel at the head of a piece's stream ([`PieceHeader`](crate::PieceHeader)), those
 //! that its `Take` names; a piece that brings none where they are lacking is refused.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 use shoal_blob::{Digest, PieceSet};
 
-use crate::SignedGrant;
+use crate::{SignedGrant, topics::Topic};
 
 /// How many pieces one batch may name.
 pub const MAX_BATCH: usize = 4096;
 
-/// A message about one blob.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
+/// How many messages one envelope may hold.
+pub const MAX_MESSAGES: usize = 256;
+
+/// What is said to one neighbour about one blob in one go, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
     /// The blob.
     pub digest: Digest,
     /// What is said.
-    pub message: Message,
+    pub messages: Vec<Message>,
+}
+
+/// A letter as it goes over the wire, or a part of one that is too long for one frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The blob.
+    pub topic: Topic,
+    /// What is said: 1 to [`MAX_MESSAGES`].
+    #[serde(deserialize_with = "bounded")]
+    pub messages: Vec<Message>,
+}
+
+/// A message in memory may be far longer than its bytes: too many are refused before they are taken in.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D::Error> {
+    struct Messages;
+    impl<'de> Visitor<'de> for Messages {
+        type Value = Vec<Message>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "1 to {MAX_MESSAGES} messages")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut messages = Vec::new();
+            while let Some(message) = seq.next_element()? {
+                if messages.len() == MAX_MESSAGES {
+                    return Err(A::Error::invalid_length(MAX_MESSAGES + 1, &self));
+                }
+                messages.push(message);
+            }
+            if messages.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(messages) }
+        }
+    }
+    deserializer.deserialize_seq(Messages)
 }
 
 /// What one neighbour says to another about one blob.

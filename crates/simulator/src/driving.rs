@@ -121,12 +121,12 @@ impl Fleet<'_> {
             let this = &mut self.nodes[node as usize];
             let Some(swarm) = this.swarm.as_mut() else { return };
             swarm.handle(now, input, &mut this.capacity);
-            let mut letters: Vec<(NodeIndex, Message, Vec<Message>, u64)> = Vec::new();
+            let mut letters: Vec<(NodeIndex, Message, Vec<Message>, weight::Letter)> = Vec::new();
             while let Some(output) = self.nodes[node as usize].swarm.as_mut().and_then(Swarm::poll) {
                 self.perform(node, output, &mut letters, &mut inputs);
             }
-            for (to, first, rest, bytes) in letters {
-                self.post(node, to, first, rest, bytes);
+            for (to, first, rest, letter) in letters {
+                self.post(node, to, first, rest, letter);
             }
             let this = &mut self.nodes[node as usize];
             while this.capacity.next_turn().is_some() {
@@ -144,12 +144,13 @@ impl Fleet<'_> {
     }
 
     /// Sends what one neighbour is told in one go.
-    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, bytes: u64) {
+    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, letter: weight::Letter) {
         let Some(peer) = self.nodes[from as usize].peers.get(&to).copied() else { return };
+        let bytes = letter.bytes(&self.digest, peer.named);
         let bytes = bytes + weight::datagrams(bytes);
         let arrives = self.network.control(self.now, from, to, bytes, peer.stream);
         if let Some(peer) = self.nodes[from as usize].peers.get_mut(&to) {
-            peer.stream = arrives;
+            (peer.stream, peer.named) = (arrives, true);
         }
         let lives = self.lives(from, to);
         self.agenda.enter(arrives, Event::Trade { from, to, lives, first, rest });
@@ -159,23 +160,25 @@ impl Fleet<'_> {
         &mut self,
         node: NodeIndex,
         output: Output,
-        letters: &mut Vec<(NodeIndex, Message, Vec<Message>, u64)>,
+        letters: &mut Vec<(NodeIndex, Message, Vec<Message>, weight::Letter)>,
         inputs: &mut std::collections::VecDeque<Input>,
     ) {
         match output {
             Output::Send { to, message } => {
                 let to = self.of(to);
                 self.check_said(node, &message);
-                let mut bytes = weight::trade(&self.digest, &message);
-                if matches!(message, Message::Slot { .. } | Message::Offer { .. }) {
-                    bytes += self.introduce_lease(node, to);
-                }
-                match letters.iter_mut().find(|(whom, ..)| *whom == to) {
-                    Some((_, _, rest, total)) => {
-                        rest.push(message);
-                        *total += bytes;
+                let grant = matches!(message, Message::Slot { .. } | Message::Offer { .. })
+                    .then(|| self.introduce_lease(node, to))
+                    .flatten();
+                let begun = letters.iter().position(|(whom, ..)| *whom == to);
+                let mut letter = begun.map_or_else(weight::Letter::default, |at| letters[at].3);
+                grant.iter().chain([&message]).for_each(|message| letter.add(message));
+                match begun {
+                    Some(at) => {
+                        letters[at].2.push(message);
+                        letters[at].3 = letter;
                     }
-                    None => letters.push((to, message, Vec::new(), bytes)),
+                    None => letters.push((to, message, Vec::new(), letter)),
                 }
             }
             Output::FetchOrigin { piece } => self.order(node, piece),
@@ -210,13 +213,13 @@ impl Fleet<'_> {
         }
     }
 
-    /// The bytes of the grant that goes before the first slot under it.
-    fn introduce_lease(&mut self, node: NodeIndex, to: NodeIndex) -> u64 {
+    /// The grant that goes before the first slot under it: it is weighed, and not heard.
+    fn introduce_lease(&mut self, node: NodeIndex, to: NodeIndex) -> Option<Message> {
         let this = &mut self.nodes[node as usize];
         let highest = this.member.as_ref().and_then(Member::highest);
-        let (Some(grant), Some(peer)) = (highest, this.peers.get_mut(&to)) else { return 0 };
+        let (grant, peer) = (highest?, this.peers.get_mut(&to)?);
         let epoch = grant.grant().epoch;
-        if peer.told.replace(epoch) == Some(epoch) { 0 } else { weight::grant(&self.digest, grant) }
+        (peer.told.replace(epoch) != Some(epoch)).then(|| Message::Grant(grant.clone()))
     }
 
     fn order(&mut self, node: NodeIndex, piece: PieceIndex) {

@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) stream: Time,
     /// The last lease that the other end was told of.
     pub(crate) told: Option<Epoch>,
+    /// Whether it has been said there which blob is spoken of.
+    pub(crate) named: bool,
 }
 
 /// A piece that was asked of the origin: from when to when it is sent.

@@ -4,9 +4,9 @@
 
 use shoal_blob::{Algorithm, Digest, Midstate};
 use shoal_proto::{
-    Authority, Epoch, NodeKey, PieceHeader, Segment, SignedGrant, codec,
+    Authority, Epoch, NodeKey, PieceHeader, Segment, codec,
     coordination::Coordination,
-    trade::{Envelope, Lacks, Message},
+    trade::{Lacks, MAX_MESSAGES, Message},
 };
 
 /// What a datagram costs beyond what is in it: IP, UDP, QUIC.
@@ -29,9 +29,32 @@ const fn varint(value: u32) -> u64 {
     }
 }
 
-/// The frame of a message between neighbours, with its digest.
-pub(crate) fn trade(digest: &Digest, message: &Message) -> u64 {
-    let head = codec::HEAD_BYTES as u64 + 1 + digest.as_bytes().len() as u64 + 1;
+/// What is said to one neighbour in one go, as it grows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Letter {
+    messages: usize,
+    bytes: u64,
+}
+
+impl Letter {
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.messages += 1;
+        self.bytes += trade(message);
+    }
+
+    /// Its frames, nearly always one; the first names the blob where that has not been done on this connection.
+    pub(crate) fn bytes(self, digest: &Digest, named: bool) -> u64 {
+        let name = if named { 0 } else { 1 + digest.as_bytes().len() as u64 };
+        let (full, rest) = (self.messages / MAX_MESSAGES, self.messages % MAX_MESSAGES);
+        // The one blob of a simulation has number 0.
+        let head = |messages: usize| (codec::HEAD_BYTES + 2) as u64 + varint(messages as u32);
+        let last = if rest == 0 { 0 } else { head(rest) };
+        name + full as u64 * head(MAX_MESSAGES) + last + self.bytes
+    }
+}
+
+/// A message between neighbours, without the frame that it may share with others.
+fn trade(message: &Message) -> u64 {
     let body = match message {
         Message::Have { pieces, queue } => {
             let numbers: u64 = pieces.iter().map(|&piece| varint(piece)).sum();
@@ -43,21 +66,16 @@ pub(crate) fn trade(digest: &Digest, message: &Message) -> u64 {
         Message::Want { piece } | Message::Cancel { piece } => varint(*piece),
         Message::Bye => 0,
         Message::Hello(_) | Message::Grant(_) | Message::Lost { .. } => {
-            return encoded(&Envelope { digest: *digest, message: message.clone() });
+            return encoded(message) - codec::HEAD_BYTES as u64;
         }
     };
-    head + body
+    1 + body
 }
 
 /// The frame of a coordination message, and its headers.
 pub(crate) fn coordination(message: &Coordination) -> u64 {
     let bytes = encoded(message);
     bytes + datagrams(bytes)
-}
-
-/// The frame of a grant that precedes a slot.
-pub(crate) fn grant(digest: &Digest, grant: &SignedGrant) -> u64 {
-    trade(digest, &Message::Grant(grant.clone()))
 }
 
 fn encoded<T: serde::Serialize>(value: &T) -> u64 {
@@ -77,9 +95,9 @@ impl Heads {
         let key = NodeKey::from_seed(&[1; 32]);
         let authority = Authority::Lease(Epoch { number: 1, coordinator: key.id() });
         let states = [Midstate::initial(Algorithm::Sha256)];
-        let segment = Segment::new(digest, length, authority, pieces, &states).sign(&key);
+        let testimony = Segment::new(digest, length, authority, pieces, &states).sign(&key).testimony();
         let bare = PieceHeader { digest, piece: pieces, slot: 1 << 14, from: [0; 8], to: [0; 8], proof: Vec::new() };
-        let with = PieceHeader { proof: vec![segment], ..bare.clone() };
+        let with = PieceHeader { proof: vec![testimony], ..bare.clone() };
         let bare = encoded(&bare);
         Self { bare, midstate: encoded(&with) - bare }
     }
@@ -92,13 +110,29 @@ impl Heads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_proto::{topics::Speaking, trade::Envelope};
+
+    /// Counts a letter and encodes it, as the second with that digest and as the first.
+    fn holds(digest: Digest, messages: &[Message]) {
+        let mut letter = Letter::default();
+        messages.iter().for_each(|message| letter.add(message));
+        let mut speaking = Speaking::default();
+        for named in [false, true] {
+            let envelopes = messages.chunks(MAX_MESSAGES).map(|part| {
+                let (topic, messages) = (speaking.topic(digest), part.to_vec());
+                encoded(&Envelope { topic, messages })
+            });
+            let sent: u64 = envelopes.sum();
+            assert_eq!(letter.bytes(&digest, named), sent, "{messages:?}");
+        }
+    }
 
     #[test]
     fn what_is_counted_is_what_is_sent() {
         let digest = Digest::Sha256([7; 32]);
         let (slot, piece) = (300, 70_000);
         let lacks = Lacks { before: true, behind: false };
-        for message in [
+        let messages = [
             Message::Have { pieces: vec![0, 127, 128, 16_383, 16_384, 1 << 21, 1 << 28], queue: 200 },
             Message::Slot { slot },
             Message::Pass { slot },
@@ -108,9 +142,14 @@ mod tests {
             Message::Want { piece },
             Message::Cancel { piece },
             Message::Bye,
-        ] {
-            let counted = trade(&digest, &message);
-            assert_eq!(counted, encoded(&Envelope { digest, message: message.clone() }), "{message:?}");
+            Message::Lost { pieces: vec![1, 1 << 20] },
+        ];
+        for message in &messages {
+            holds(digest, std::slice::from_ref(message));
+        }
+        holds(digest, &messages);
+        for count in [127, 128, MAX_MESSAGES, MAX_MESSAGES + 1, 2 * MAX_MESSAGES + 200] {
+            holds(Digest::Sha512([7; 64]), &vec![Message::Slot { slot }; count]);
         }
     }
 }

@@ -17,14 +17,14 @@ use crate::{
     close,
     context::Context,
     counters::add,
-    frame::{FrameError, FrameReader},
+    frame::{Frame, FrameError, FrameReader},
     table::Table,
 };
 
 /// An admitted connection that is not in the table yet.
 pub(crate) struct Newcomer {
     pub(crate) peer: Peer,
-    queue: mpsc::Receiver<bytes::Bytes>,
+    queue: mpsc::Receiver<Frame>,
     send: quinn::SendStream,
     recv: RecvStream,
     answer: Vec<u8>,
@@ -91,10 +91,10 @@ async fn serve(peer: &Peer, mut frames: FrameReader, events: &mpsc::Sender<Event
     let mut streams_end = false;
     loop {
         let event = tokio::select! {
-            message = frames.next() => match message {
-                Ok(Some((envelope, bytes))) => {
+            letter = frames.next() => match letter {
+                Ok(Some((letter, bytes))) => {
                     add(&context.counters.control_bytes_received, bytes);
-                    Event::Message { from: peer.node(), envelope }
+                    Event::Message { from: peer.node(), letter }
                 }
                 Ok(None) => return Disconnect::PeerLeft,
                 Err(error) => return ended(peer, error),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use shoal_proto::{NodeId, trade::Envelope};
+use shoal_proto::{NodeId, trade::Letter};
 
 use crate::{AdmissionError, Disconnect, IncomingPiece, Peer};
 
@@ -17,8 +17,8 @@ pub enum Event {
     Message {
         /// Who.
         from: NodeId,
-        /// What.
-        envelope: Envelope,
+        /// What: about one blob, in the order in which it was said.
+        letter: Letter,
     },
     /// A peer begins to send a piece: accept or refuse it, and soon. Unread, it holds one of the peer's streams and a part of
     /// the connection's window, and enough of them would hold back the peer's messages too.

@@ -1,63 +1,95 @@
-//! Frames on their way over a control stream.
+//! Letters on their way over a control stream.
 
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{ReadError, RecvStream};
+use shoal_blob::Digest;
 use shoal_proto::{
     codec::{self, CodecError, HEAD_BYTES, MAX_TRADE_BODY},
-    trade::Envelope,
+    topics::{Hearing, MAX_TOPIC_BYTES, Speaking},
+    trade::{Envelope, Letter, MAX_MESSAGES, Message},
 };
 
 /// How much is taken off the stream at a time, in bytes.
 const READ_BYTES: usize = 64 << 10;
+/// The longest messages of one frame, in bytes.
+const MAX_MESSAGES_BYTES: usize = MAX_TRADE_BODY - MAX_TOPIC_BYTES;
 
-/// One control message as it goes over the wire: encoded once, sent to many, shared by all.
-#[derive(Clone, Debug)]
-pub struct Frame(pub(crate) Bytes);
+/// What goes into one frame, encoded but for its topic: the number of the blob is chosen as the frame is written, in the
+/// order of the stream.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    digest: Digest,
+    messages: Bytes,
+}
 
 impl Frame {
-    /// Encodes a message.
+    /// A letter in as few frames as hold it, nearly always one.
     ///
     /// # Errors
-    /// [`CodecError::TooLong`] beyond [`MAX_TRADE_BODY`] bytes.
-    pub fn new(envelope: &Envelope) -> Result<Self, CodecError> {
-        codec::encode(envelope, MAX_TRADE_BODY).map(|frame| Self(frame.into()))
+    /// [`CodecError::TooLong`] when one message alone is too long for a frame.
+    pub(crate) fn of(letter: &Letter) -> Result<Vec<Self>, CodecError> {
+        let mut frames = Vec::with_capacity(1);
+        for messages in letter.messages.chunks(MAX_MESSAGES) {
+            Self::split(letter.digest, messages, &mut frames)?;
+        }
+        Ok(frames)
     }
 
-    /// How many bytes it has.
-    #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "no frame is empty")]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    fn split(digest: Digest, messages: &[Message], frames: &mut Vec<Self>) -> Result<(), CodecError> {
+        match codec::encode(&messages, MAX_MESSAGES_BYTES) {
+            Ok(encoded) => {
+                frames.push(Self { digest, messages: Bytes::from(encoded).slice(HEAD_BYTES..) });
+                Ok(())
+            }
+            Err(CodecError::TooLong { .. }) if messages.len() > 1 => {
+                let (first, second) = messages.split_at(messages.len() / 2);
+                Self::split(digest, first, frames)?;
+                Self::split(digest, second, frames)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many bytes it takes while it waits.
+    pub(crate) fn len(&self) -> usize {
+        HEAD_BYTES + self.messages.len()
+    }
+
+    /// The bytes to write next.
+    pub(crate) fn bytes(&self, speaking: &mut Speaking) -> Vec<u8> {
+        let topic = speaking.topic(self.digest);
+        codec::encode_before(&topic, &self.messages, MAX_TRADE_BODY).expect("there is room for the topic")
     }
 }
 
-/// Why no further message comes.
+/// Why no further letter comes.
 #[derive(Debug)]
 pub(crate) enum FrameError {
-    /// The bytes are not frames.
+    /// The bytes are not frames, or about nothing.
     Codec(CodecError),
     /// The stream or its connection ended.
     Read(ReadError),
 }
 
-/// Takes messages off a control stream. What is half read stays here, so a reading may be given up at any time.
+/// Takes letters off a control stream. What is half read stays here, so a reading may be given up at any time.
 ///
 /// Invariant: never holds more than one frame and what was read along with it.
 pub(crate) struct FrameReader {
     stream: RecvStream,
     unread: BytesMut,
+    hearing: Hearing,
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: RecvStream) -> Self {
-        Self { stream, unread: BytesMut::new() }
+        Self { stream, unread: BytesMut::new(), hearing: Hearing::default() }
     }
 
-    /// The next message and its length on the wire; `None` once the peer has finished the stream between two frames.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Envelope, usize)>, FrameError> {
+    /// The next letter and its length on the wire; `None` once the peer has finished the stream between two frames.
+    pub(crate) async fn next(&mut self) -> Result<Option<(Letter, usize)>, FrameError> {
         loop {
-            if let Some(message) = self.take().map_err(FrameError::Codec)? {
-                return Ok(Some(message));
+            if let Some(letter) = self.take().map_err(FrameError::Codec)? {
+                return Ok(Some(letter));
             }
             match self.stream.read_chunk(READ_BYTES, true).await.map_err(FrameError::Read)? {
                 Some(chunk) => self.unread.extend_from_slice(&chunk.bytes),
@@ -67,18 +99,60 @@ impl FrameReader {
         }
     }
 
-    fn take(&mut self) -> Result<Option<(Envelope, usize)>, CodecError> {
+    fn take(&mut self) -> Result<Option<(Letter, usize)>, CodecError> {
         let Some(head) = self.unread.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let whole = HEAD_BYTES + codec::body_length(*head, MAX_TRADE_BODY)?;
         if self.unread.len() < whole {
             self.unread.reserve(whole - self.unread.len());
             return Ok(None);
         }
-        let message = codec::decode(&self.unread[HEAD_BYTES..whole])?;
+        let Envelope { topic, messages } = codec::decode(&self.unread[HEAD_BYTES..whole])?;
+        let digest = self.hearing.digest(topic)?;
         self.unread.advance(whole);
         if self.unread.is_empty() && self.unread.capacity() > READ_BYTES {
             self.unread = BytesMut::new();
         }
-        Ok(Some((message, whole)))
+        Ok(Some((Letter { digest, messages }, whole)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader makes of frames, together again.
+    fn heard(frames: &[Frame]) -> Vec<Message> {
+        let (mut speaking, mut hearing) = (Speaking::default(), Hearing::default());
+        let mut all = Vec::new();
+        for frame in frames {
+            let bytes = frame.bytes(&mut speaking);
+            assert!(bytes.len() <= HEAD_BYTES + MAX_TRADE_BODY);
+            let envelope: Envelope = codec::decode(&bytes[HEAD_BYTES..]).unwrap();
+            assert_eq!(hearing.digest(envelope.topic), Ok(frame.digest));
+            all.extend(envelope.messages);
+        }
+        all
+    }
+
+    #[test]
+    fn a_letter_takes_as_few_frames_as_hold_it() {
+        let digest = Digest::Sha256([9; 32]);
+        let have = Message::Have { pieces: vec![1 << 28; 4096], queue: 0 };
+        let messages = |count| vec![have.clone(); count];
+        for (messages, frames) in [
+            (messages(1), 1),
+            (messages(20), 1),
+            (messages(40), 2),
+            (vec![Message::Bye; MAX_MESSAGES], 1),
+            (vec![Message::Bye; MAX_MESSAGES + 1], 2),
+        ] {
+            let letter = Letter { digest, messages };
+            let split = Frame::of(&letter).unwrap();
+            assert_eq!(split.len(), frames);
+            assert_eq!(heard(&split), letter.messages);
+        }
+        let endless = Message::Lost { pieces: vec![u32::MAX; MAX_TRADE_BODY] };
+        let letter = Letter { digest, messages: vec![Message::Bye, endless] };
+        assert!(matches!(Frame::of(&letter), Err(CodecError::TooLong { .. })), "all of it or nothing");
     }
 }

@@ -33,7 +33,6 @@ pub use counters::Counts;
 pub use dial::DialError;
 pub use endpoint::{BindError, Endpoint};
 pub use event::Event;
-pub use frame::Frame;
 pub use incoming::{IncomingPiece, PieceError, PieceStream};
 pub use peer::{Peer, SendError};
 pub use upload::{UploadError, UploadReport};

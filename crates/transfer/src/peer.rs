@@ -10,13 +10,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use quinn::{Connection, SendStream};
-use shoal_proto::{NodeId, codec::CodecError, trade::Envelope};
+use shoal_proto::{NodeId, codec::CodecError, topics::Speaking, trade::Letter};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Disconnect, Frame, close, context::Context, counters::add};
+use crate::{Disconnect, close, context::Context, counters::add, frame::Frame};
 
 /// How many frames may wait for one peer, whatever their size.
 const QUEUED_FRAMES: usize = 8192;
@@ -34,7 +33,7 @@ pub(crate) struct Link {
     pub(crate) addr: SocketAddr,
     pub(crate) connection: Connection,
     pub(crate) context: Arc<Context>,
-    outbound: mpsc::Sender<Bytes>,
+    outbound: mpsc::Sender<Frame>,
     queued: AtomicUsize,
     /// Why this side closed the connection, where it did: the first reason stays.
     why: OnceLock<Disconnect>,
@@ -65,7 +64,7 @@ impl Peer {
         node: NodeId,
         life: u64,
         context: Arc<Context>,
-    ) -> (Self, mpsc::Receiver<Bytes>) {
+    ) -> (Self, mpsc::Receiver<Frame>) {
         let (outbound, queue) = mpsc::channel(QUEUED_FRAMES);
         let remote = connection.remote_address();
         let link = Link {
@@ -107,21 +106,17 @@ impl Peer {
         self.0.connection.close_reason().is_none()
     }
 
-    /// Queues a message; never waits. Messages arrive in the order in which they were queued.
+    /// Queues what is to be said in one go; never waits. Messages arrive in the order in which they were queued.
     ///
     /// # Errors
     /// [`SendError`]. When more bytes wait for the peer than
     /// [`TransferConfig::control_queue`](crate::TransferConfig::control_queue) allows, it is disconnected: what it has
     /// missed cannot be made up for.
-    pub fn send(&self, envelope: &Envelope) -> Result<(), SendError> {
-        self.send_frame(Frame::new(envelope)?)
+    pub fn send(&self, letter: &Letter) -> Result<(), SendError> {
+        Frame::of(letter)?.into_iter().try_for_each(|frame| self.queue(frame))
     }
 
-    /// Queues a message that was encoded before: how one message goes to many peers.
-    ///
-    /// # Errors
-    /// As [`Peer::send`].
-    pub fn send_frame(&self, frame: Frame) -> Result<(), SendError> {
+    fn queue(&self, frame: Frame) -> Result<(), SendError> {
         let link = &*self.0;
         if !self.is_connected() {
             return Err(SendError::Gone(link.node));
@@ -131,7 +126,7 @@ impl Peer {
         let sent = if queued > link.context.config.control_queue {
             Err(SendError::TooSlow(link.node))
         } else {
-            link.outbound.try_send(frame.0).map_err(|error| match error {
+            link.outbound.try_send(frame).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => SendError::TooSlow(link.node),
                 mpsc::error::TrySendError::Closed(_) => SendError::Gone(link.node),
             })
@@ -165,12 +160,12 @@ impl Peer {
 }
 
 impl Link {
-    /// Writes the queue to the control stream, many messages at a time, until the connection ends or is drained.
-    pub(crate) async fn write(&self, mut stream: SendStream, mut queue: mpsc::Receiver<Bytes>, answer: Vec<u8>) {
+    /// Writes the queue to the control stream, many frames at a time, until the connection ends or is drained.
+    pub(crate) async fn write(&self, mut stream: SendStream, mut queue: mpsc::Receiver<Frame>, answer: Vec<u8>) {
         if !answer.is_empty() && stream.write_all(&answer).await.is_err() {
             return;
         }
-        let mut batch = Vec::new();
+        let mut speaking = Speaking::default();
         loop {
             let first = tokio::select! {
                 frame = queue.recv() => frame,
@@ -181,20 +176,20 @@ impl Link {
                 _ = self.connection.closed() => return,
             };
             let Some(first) = first else { break };
-            let mut bytes = first.len();
-            batch.push(first);
-            while bytes < WRITE_BYTES
+            let mut taken = first.len();
+            let mut batch = first.bytes(&mut speaking);
+            while batch.len() < WRITE_BYTES
                 && let Ok(frame) = queue.try_recv()
             {
-                bytes += frame.len();
-                batch.push(frame);
+                taken += frame.len();
+                batch.extend_from_slice(&frame.bytes(&mut speaking));
             }
-            if stream.write_all_chunks(&mut batch).await.is_err() {
+            let written = batch.len();
+            if stream.write_chunk(batch.into()).await.is_err() {
                 return;
             }
-            batch.clear();
-            self.queued.fetch_sub(bytes, Relaxed);
-            add(&self.context.counters.control_bytes_sent, bytes);
+            self.queued.fetch_sub(taken, Relaxed);
+            add(&self.context.counters.control_bytes_sent, written);
         }
         // Drained: the peer has everything once it has acknowledged the end.
         let _ = stream.finish();

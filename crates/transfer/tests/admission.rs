@@ -5,6 +5,7 @@ mod rogue;
 use std::time::Duration;
 
 use rogue::{bounded, closed, cluster, connected, endpoint, handshake, key, next, pass, refused, word};
+use shoal_proto::codec::VERSION;
 use shoal_transfer::{AdmissionError, DialError, Event, TransferConfig};
 
 fn why(error: DialError) -> AdmissionError {
@@ -79,7 +80,8 @@ async fn a_stranger_hears_nothing_and_is_shown_out() {
     assert!(bounded(uni).await.unwrap().is_err());
     assert_eq!(refused(&mut events).await, AdmissionError::AnotherClusterKey);
     // One that says something else altogether, and one that claims a frame without end.
-    for (nonsense, code) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], 0x101), (&[1, 255, 255, 255, 255, 0][..], 3)] {
+    let (another, endless) = (&b"GET / HTTP/1.1\r\n\r\n"[..], &[VERSION, 255, 255, 255, 255, 0][..]);
+    for (nonsense, code) in [(another, 0x100 + u64::from(VERSION)), (endless, 3)] {
         let (_other, other) = handshake(4, addr, b"shoal/1").await.unwrap();
         let (mut send, mut recv) = other.open_bi().await.unwrap();
         send.write_all(nonsense).await.unwrap();
@@ -149,12 +151,13 @@ async fn another_version_is_refused_with_a_clear_word() {
     let (_newer, newer) = handshake(2, addr, b"shoal/1").await.unwrap();
     let (mut send, _recv) = newer.open_bi().await.unwrap();
     let mut frame = word(&newer, &cluster(&[7]), key(2).id(), a.node(), 1);
-    frame[0] = 2;
+    frame[0] = VERSION + 1;
     send.write_all(&frame).await.unwrap();
     let (code, reason) = closed(&newer).await;
-    assert_eq!(code, 0x101, "the low byte is this daemon's version");
-    assert!(reason.contains("version 2") && reason.contains("version 1"), "{reason}");
-    assert_eq!(refused(&mut events).await, AdmissionError::OtherVersion { theirs: 2 });
+    assert_eq!(code, 0x100 + u64::from(VERSION), "the low byte is this daemon's version");
+    let both = [VERSION, VERSION + 1].map(|version| reason.contains(&format!("version {version}")));
+    assert_eq!(both, [true; 2], "{reason}");
+    assert_eq!(refused(&mut events).await, AdmissionError::OtherVersion { theirs: VERSION + 1 });
 
     let other = handshake(2, addr, b"shoal/9").await.map(|_| ()).unwrap_err();
     assert!(matches!(other, quinn::ConnectionError::ConnectionClosed(_)), "{other}");

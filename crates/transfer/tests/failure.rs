@@ -4,8 +4,11 @@ mod rogue;
 
 use std::time::Duration;
 
-use rogue::{bounded, closed, connected, disconnected, endpoint, header, key, next, pass, rogue};
-use shoal_proto::codec::{self, CodecError, MAX_PIECE_HEADER, MAX_TRADE_BODY};
+use rogue::{bounded, closed, connected, digest, disconnected, endpoint, header, key, next, pass, rogue, written};
+use shoal_proto::{
+    codec::{self, CodecError, MAX_PIECE_HEADER, MAX_TRADE_BODY},
+    topics::{Topic, TopicError},
+};
 use shoal_transfer::{Disconnect, Event, PieceError, SendError, TransferConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -14,20 +17,32 @@ async fn a_frame_that_is_too_long_or_makes_no_sense_ends_its_peer() {
     let long = u32::try_from(MAX_TRADE_BODY + 1).unwrap().to_be_bytes();
     let long = [&[codec::VERSION][..], &long[..]].concat();
     let senseless = [&[codec::VERSION, 0, 0, 0, 4][..], &[255; 4][..]].concat();
-    for (life, bytes) in [(1, long), (2, senseless), (3, vec![9, 0, 0, 0, 1, 1])] {
+    let (unknown, skipped) = (written(Topic::Known(1), 5), written(Topic::New(2, digest()), 5));
+    let broken = [long, senseless, vec![9, 0, 0, 0, 1, 1], unknown, skipped];
+    for (life, bytes) in (1..).zip(broken) {
         let mut peer = rogue(2, &[7], life, a.node(), addr).await;
         connected(&mut events).await;
         // What is good before it is still heard.
-        peer.send.write_all(&codec::encode(&pass(5), MAX_TRADE_BODY).unwrap()).await.unwrap();
-        assert!(matches!(next(&mut events).await, Event::Message { .. }));
+        peer.send.write_all(&written(Topic::New(0, digest()), 5)).await.unwrap();
+        peer.send.write_all(&written(Topic::Known(0), 6)).await.unwrap();
+        for slot in [5, 6] {
+            let Event::Message { letter, .. } = next(&mut events).await else { panic!("no message") };
+            assert_eq!(letter, pass(slot));
+        }
         peer.send.write_all(&bytes).await.unwrap();
         match (life, disconnected(&mut events).await) {
             (1, Disconnect::Broken(error)) => assert!(matches!(error, CodecError::TooLong { .. }), "{error}"),
             (2, Disconnect::Broken(error)) => assert!(matches!(error, CodecError::Malformed(_)), "{error}"),
             (3, Disconnect::Broken(error)) => assert_eq!(error, CodecError::Version { theirs: 9 }),
+            (4, Disconnect::Broken(error)) => assert_eq!(error, CodecError::Topic(TopicError::Unknown(1))),
+            (5, Disconnect::Broken(error)) => {
+                assert_eq!(error, CodecError::Topic(TopicError::OutOfTurn { number: 2, next: 1 }));
+            }
             (life, why) => panic!("{why:?} of life {life}"),
         }
-        assert_eq!(closed(&peer.connection).await.0, 3);
+        let (code, reason) = closed(&peer.connection).await;
+        assert_eq!((code, reason.is_empty()), (3, false));
+        assert!(life != 4 || reason.ends_with("number 1 stands for no blob"), "{reason}");
     }
     assert_eq!(a.counts().connections, 0);
 }

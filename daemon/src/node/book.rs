@@ -2,12 +2,14 @@
 //!
 //! Invariant: every segment kept was signed by one who may, and none contradicts another.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use shoal_blob::{
     ClaimedChain, Conflict, Digest, Layout, Link, Midstate, PieceIndex, PieceSet, ProvenChain, VerifiedPiece,
 };
 use shoal_proto::{
-    Authority, Epoch, NodeId, NodeKey, Segment, SignedGrant, SignedSegment,
+    Authority, Epoch, NodeId, NodeKey, Segment, SignedGrant, SignedSegment, Testimony,
     trade::{Lacks, Message},
 };
 
@@ -100,7 +102,19 @@ impl Book {
         Ok(Some(Claim::Grant(signed.clone()).record()))
     }
 
-    /// A segment that a neighbour sent. Returns the record for the sidecar where it was new.
+    /// What a neighbour sent along with a piece. Returns the boundaries it is about, and the record for the sidecar where
+    /// it was new.
+    pub(super) fn hear(&mut self, testimony: &Testimony) -> Result<(Range<u32>, Option<Bytes>), Rejected> {
+        let (digest, length) = (self.digest, self.layout.length());
+        let segment = testimony.segment(digest, length);
+        if self.knows(&segment) {
+            return Ok((segment.boundaries(), None));
+        }
+        let signed = testimony.signed(digest, length, |epoch| self.papers.seed(epoch)).ok_or(Rejected::NoAuthority)?;
+        Ok((segment.boundaries(), self.learn(&signed)?))
+    }
+
+    /// A segment with its signer. Returns the record for the sidecar where it was new.
     pub(super) fn learn(&mut self, signed: &SignedSegment) -> Result<Option<Bytes>, Rejected> {
         if self.knows(signed.segment()) {
             // Two pieces share a midstate, and may come at once; a signature is dear.
@@ -110,9 +124,8 @@ impl Book {
         if segment.digest != self.digest || segment.length != self.layout.length() {
             return Err(Rejected::OtherBlob);
         }
-        let signer = signed.signer();
-        if !self.papers.may_sign(signer, segment.authority) {
-            return Err(Rejected::NoAuthority { signer });
+        if !self.papers.may_sign(signed.signer(), segment.authority) {
+            return Err(Rejected::NoAuthority);
         }
         let Chain::Claimed(chain) = &mut self.chain else { return Ok(None) };
         if !chain.claim(segment.first, &segment.states())? {
@@ -273,7 +286,12 @@ mod tests {
         let (known, number) = (to.known(), piece.index().get());
         let lacks = Lacks { before: !known.contains(number), behind: !known.contains(number + 1) };
         let proof = from.proof(piece.index(), lacks, key).unwrap();
-        let records = proof.iter().filter_map(|segment| to.learn(segment).unwrap()).collect();
+        let hear = |segment: &SignedSegment| {
+            let (boundaries, record) = to.hear(&segment.testimony()).unwrap();
+            assert_eq!(boundaries, segment.segment().boundaries());
+            record
+        };
+        let records = proof.iter().filter_map(hear).collect();
         assert!(to.link(piece.index()).is_some(), "the piece can be checked");
         assert_eq!(to.close(piece, None, key).unwrap(), None);
         (proof, records)
@@ -361,10 +379,10 @@ mod tests {
         let mut book = scene.book();
         let honest = scene.segment(length, 1).sign(seed);
         let unplaced = book.learn(&honest).unwrap_err();
-        assert!(matches!(unplaced, Rejected::NoAuthority { .. }), "its grant is not known yet");
+        assert!(matches!(unplaced, Rejected::NoAuthority), "its grant is not known yet");
         book.learn_grant(&scene.grant).unwrap();
         let forged = book.learn(&scene.segment(length, 1).sign(liar)).unwrap_err();
-        assert!(matches!(forged, Rejected::NoAuthority { .. }));
+        assert!(matches!(forged, Rejected::NoAuthority));
         assert!(book.learn(&honest).unwrap().is_some());
         assert!(book.learn(&honest).unwrap().is_none());
         let other = book.learn(&scene.segment(length + 1, 1).sign(seed)).unwrap_err();
@@ -372,6 +390,28 @@ mod tests {
         let twice = book.learn(&scene.segment(length, 2).sign(seed)).unwrap_err();
         assert!(matches!(twice, Rejected::Conflict(_)));
         assert_eq!([unplaced, forged, other, twice].map(|why| why.blames_the_sender()), [false, false, true, false]);
+    }
+
+    #[test]
+    fn blame_for_a_testimony_falls_as_for_what_it_stands_for() {
+        let scene = Scene::new();
+        let [seed, liar, ..] = &scene.nodes;
+        let length = scene.layout.length();
+        let mut book = scene.book();
+        let testimony = |length, state, key: &NodeKey| scene.segment(length, state).sign(key).testimony();
+        let honest = testimony(length, 1, seed);
+        let unplaced = book.hear(&honest).unwrap_err();
+        assert!(matches!(unplaced, Rejected::NoAuthority), "its grant is not known yet");
+        book.learn_grant(&scene.grant).unwrap();
+        let stranger = book.hear(&testimony(length, 1, liar)).unwrap_err();
+        assert!(matches!(stranger, Rejected::NoAuthority), "there may be two grants of one lease");
+        let other = book.hear(&testimony(length + 1, 1, seed)).unwrap_err();
+        assert!(matches!(other, Rejected::Signature(_)), "it was signed for another length");
+        assert!(book.hear(&honest).unwrap().1.is_some());
+        assert_eq!(book.hear(&honest).unwrap(), (1..2, None));
+        let twice = book.hear(&testimony(length, 2, seed)).unwrap_err();
+        assert!(matches!(twice, Rejected::Conflict(_)));
+        assert_eq!([unplaced, stranger, other, twice].map(|why| why.blames_the_sender()), [false, false, true, false]);
     }
 
     #[test]

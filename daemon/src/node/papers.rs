@@ -12,8 +12,8 @@ pub(super) enum Rejected {
     Signature(#[from] SignatureError),
     #[error("it is about another blob or another length")]
     OtherBlob,
-    #[error("node {signer} is not the seed of any lease that is known here")]
-    NoAuthority { signer: NodeId },
+    #[error("its signer is not the seed of any lease that is known here")]
+    NoAuthority,
     #[error(transparent)]
     Conflict(#[from] Conflict),
 }
@@ -24,7 +24,7 @@ impl Rejected {
         match self {
             Self::Signature(_) | Self::OtherBlob => true,
             // It may know another lease, and nobody can say yet which midstate is right.
-            Self::NoAuthority { .. } | Self::Conflict(_) => false,
+            Self::NoAuthority | Self::Conflict(_) => false,
         }
     }
 }
@@ -56,8 +56,13 @@ impl Papers {
     pub(super) fn may_sign(&self, signer: NodeId, authority: Authority) -> bool {
         match authority {
             Authority::Closed => true,
-            Authority::Lease(epoch) => self.grants.get(&epoch).is_some_and(|grant| grant.grant().seed == signer),
+            Authority::Lease(epoch) => self.seed(&epoch) == Some(signer),
         }
+    }
+
+    /// Who was granted that lease.
+    pub(super) fn seed(&self, epoch: &Epoch) -> Option<NodeId> {
+        self.grants.get(epoch).map(|grant| grant.grant().seed)
     }
 
     pub(super) fn keep(&mut self, segment: SignedSegment) {

@@ -19,9 +19,9 @@ use shoal::cluster::Cluster;
 use shoal_blob::{Layout, Midstate, PieceBuffer, PieceSet};
 use shoal_discovery::{Discovery, DiscoveryConfig};
 use shoal_proto::{
-    Authority, ClusterKeys, NodeId, NodeKey, PieceHeader, Segment, SignedSegment, Visibility, codec,
+    Authority, ClusterKeys, NodeId, NodeKey, PieceHeader, Segment, SignedSegment, Testimony, Visibility, codec,
     coordination::{Coordination, Holding, Probe, ToCoordinator, ToMember},
-    trade::{Envelope, Hello, Lacks, Message},
+    trade::{Hello, Lacks, Letter, Message},
 };
 use shoal_registry::Blob;
 use shoal_transfer::{Endpoint, Event, Peer, TransferConfig};
@@ -185,8 +185,8 @@ impl Mind {
         match event {
             Event::Connected(peer) => drop(self.peers.insert(peer.node(), (peer, 0))),
             Event::Disconnected { node, .. } => drop(self.peers.remove(&node)),
-            Event::Message { from, envelope } if envelope.digest == self.blob.digest() => {
-                self.hear(from, &envelope.message);
+            Event::Message { from, letter } if letter.digest == self.blob.digest() => {
+                letter.messages.iter().for_each(|message| self.hear(from, message));
             }
             _ => {}
         }
@@ -194,7 +194,7 @@ impl Mind {
 
     fn say(&self, to: NodeId, message: Message) {
         if let Some((peer, _)) = self.peers.get(&to) {
-            drop(peer.send(&Envelope { digest: self.blob.digest(), message }));
+            drop(peer.send(&Letter { digest: self.blob.digest(), messages: vec![message] }));
         }
     }
 
@@ -224,7 +224,7 @@ impl Mind {
     }
 
     /// The midstates that the receiver lacks, signed by this member, who has indeed closed the chain.
-    fn proof(&self, piece: u32, lacks: Lacks) -> Vec<SignedSegment> {
+    fn proof(&self, piece: u32, lacks: Lacks) -> Vec<Testimony> {
         let lacking = [(lacks.before, piece), (lacks.behind, piece + 1)];
         let lacking = lacking.into_iter().filter(|(lacks, _)| *lacks || self.lie == Lie::Midstates);
         lacking
@@ -232,7 +232,7 @@ impl Mind {
                 let state = [self.states[boundary as usize]];
                 let segment = Segment::new(self.blob.digest(), self.blob.len(), Authority::Closed, boundary, &state);
                 let signed = segment.sign(&self.key);
-                if self.lie == Lie::Midstates { forged(&signed) } else { signed }
+                if self.lie == Lie::Midstates { forged(&signed).testimony() } else { signed.testimony() }
             })
             .collect()
     }

@@ -13,7 +13,8 @@ use rustls::{
 };
 use shoal_proto::{
     ClusterKeys, NodeId, NodeKey, PieceHeader, Plane, Proof, Role, codec,
-    trade::{Envelope, Message},
+    topics::Topic,
+    trade::{Envelope, Letter, Message},
 };
 use shoal_transfer::{Event, TransferConfig};
 use tokio::sync::mpsc::Receiver;
@@ -78,8 +79,14 @@ pub fn digest() -> shoal_blob::Digest {
     shoal_blob::Digest::Sha256([9; 32])
 }
 
-pub fn pass(slot: u32) -> Envelope {
-    Envelope { digest: digest(), message: Message::Pass { slot } }
+pub fn pass(slot: u32) -> Letter {
+    Letter { digest: digest(), messages: vec![Message::Pass { slot }] }
+}
+
+/// A letter as a rogue writes it.
+pub fn written(topic: Topic, slot: u32) -> Vec<u8> {
+    let envelope = Envelope { topic, messages: pass(slot).messages };
+    codec::encode(&envelope, codec::MAX_TRADE_BODY).unwrap()
 }
 
 pub fn header(piece: u32) -> PieceHeader {

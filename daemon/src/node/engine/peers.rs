@@ -12,7 +12,11 @@ impl Engine {
     pub(super) fn apply_transfer(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Connected(peer)) => self.connected(peer),
-            Some(Event::Message { from, envelope }) => self.hear(from, envelope.digest, envelope.message),
+            Some(Event::Message { from, letter }) => {
+                for message in letter.messages {
+                    self.hear(from, letter.digest, message);
+                }
+            }
             Some(Event::Piece(incoming)) => self.take(incoming),
             Some(Event::Disconnected { node, why }) => {
                 tracing::debug!(peer = %node, %why, "a peer is disconnected");

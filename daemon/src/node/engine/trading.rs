@@ -2,9 +2,9 @@
 
 use shoal_blob::{Digest, PieceIndex};
 use shoal_proto::{
-    NodeId, PieceHeader, SignedSegment,
+    NodeId, PieceHeader, SignedSegment, Testimony,
     coordination::{Refusal, Returned},
-    trade::{Envelope, Lacks, Message},
+    trade::{Lacks, Letter, Message},
 };
 use shoal_swarm::trade::{Fault, Input, Output, SlotId, Source};
 use shoal_transfer::{IncomingPiece, UploadError};
@@ -35,22 +35,30 @@ impl Engine {
             body.swarm.handle(now, input, &mut self.capacity);
             let mut outputs = Vec::new();
             outputs.extend(std::iter::from_fn(|| body.swarm.poll()));
+            let mut letters = Vec::new();
             for output in outputs {
-                self.perform(digest, output);
+                self.perform(digest, output, &mut letters);
             }
+            self.post(digest, &mut letters);
             while let Some(next) = self.capacity.next_turn() {
                 self.inputs.push_back((next, Input::Turn));
             }
         }
     }
 
-    fn perform(&mut self, digest: Digest, output: Output) {
+    /// Does what a swarm decided in one step. What it says is gathered, a letter for each neighbour.
+    fn perform(&mut self, digest: Digest, output: Output, letters: &mut Vec<(NodeId, Vec<Message>)>) {
         match output {
             Output::Send { to, message } => {
+                let at = letters.iter().position(|(whom, _)| *whom == to).unwrap_or_else(|| {
+                    letters.push((to, Vec::new()));
+                    letters.len() - 1
+                });
+                let words = &mut letters[at].1;
                 if matches!(message, Message::Slot { .. } | Message::Offer { .. }) {
-                    self.tell_grants(digest, to);
+                    words.extend(self.untold_grants(digest, to));
                 }
-                self.say(to, digest, message);
+                words.push(message);
             }
             Output::FetchOrigin { piece } => self.order(digest, piece),
             Output::CancelOrigin => {
@@ -83,10 +91,14 @@ impl Engine {
                 tracing::warn!(%digest, peer = %node, ?span, "a peer sent wrong bytes or midstates and is shut out of this swarm");
             }
             Output::Orphaned => {
+                self.post(digest, letters);
                 tracing::debug!(%digest, "no neighbour that may be taken from has what is missing here");
                 self.tell_member(digest, shoal_swarm::coordination::MemberInput::Orphaned);
             }
-            Output::LeaseDone => self.return_lease(digest, Returned::Done),
+            Output::LeaseDone => {
+                self.post(digest, letters);
+                self.return_lease(digest, Returned::Done);
+            }
             Output::Complete => self.complete(digest),
         }
     }
@@ -97,18 +109,26 @@ impl Engine {
 
     /// Says something to a connected peer; to one that is gone, nothing.
     pub(super) fn say(&self, to: NodeId, digest: Digest, message: Message) {
+        self.say_all(to, digest, vec![message]);
+    }
+
+    fn say_all(&self, to: NodeId, digest: Digest, messages: Vec<Message>) {
         let Some(peer) = self.peers.get(&to) else { return };
-        if let Err(error) = peer.send(&Envelope { digest, message }) {
-            tracing::debug!(peer = %to, %error, "a message was not queued");
+        if let Err(error) = peer.send(&Letter { digest, messages }) {
+            tracing::debug!(peer = %to, %error, "a letter was not queued");
         }
     }
 
-    /// Tells a neighbour of the leases that it must know to check what it may take.
-    fn tell_grants(&mut self, digest: Digest, to: NodeId) {
-        let Some(body) = self.body_mut(&digest) else { return };
-        for grant in body.book.untold_grants(to) {
-            self.say(to, digest, grant);
+    /// Sends what was gathered: before anything is done that may lead to further steps, which may say more.
+    fn post(&self, digest: Digest, letters: &mut Vec<(NodeId, Vec<Message>)>) {
+        for (to, messages) in letters.drain(..) {
+            self.say_all(to, digest, messages);
         }
+    }
+
+    /// The leases that a neighbour must be told of to check what it may take.
+    fn untold_grants(&mut self, digest: Digest, to: NodeId) -> Vec<Message> {
+        self.body_mut(&digest).map(|body| body.book.untold_grants(to)).unwrap_or_default()
     }
 
     /// Orders a piece from the origin, beginning to read where nobody does yet.
@@ -154,6 +174,7 @@ impl Engine {
             return;
         };
         let (from, behind) = (fingerprint(&link.from), fingerprint(&link.to));
+        let proof = proof.iter().map(SignedSegment::testimony).collect();
         let header = PieceHeader { digest, piece: piece.get(), slot, from, to: behind, proof };
         let blob = body.shelf.blob().clone();
         let bytes = body.shelf.layout().byte_range(piece);
@@ -174,7 +195,7 @@ impl Engine {
                     if let UploadError::Source { .. } | UploadError::Head { .. } = error {
                         // The stream may never have begun: the peer must not wait for it.
                         let message = Message::Refuse { slot, piece: piece.get() };
-                        let _ = peer.send(&Envelope { digest, message });
+                        let _ = peer.send(&Letter { digest, messages: vec![message] });
                     }
                     None
                 }
@@ -213,15 +234,14 @@ impl Engine {
     }
 
     /// Takes over the midstates at the head of a piece's stream, before the piece is looked at.
-    fn learn_proof(&mut self, digest: Digest, from: NodeId, proof: &[SignedSegment]) -> Result<(), Fault> {
-        for segment in proof {
+    fn learn_proof(&mut self, digest: Digest, from: NodeId, proof: &[Testimony]) -> Result<(), Fault> {
+        for testimony in proof {
             let Some(body) = self.body_mut(&digest) else { return Ok(()) };
-            match body.book.learn(segment) {
-                Ok(record) => {
+            match body.book.hear(testimony) {
+                Ok((boundaries, record)) => {
                     if let Some(record) = record {
                         self.write_claim(digest, &record);
                     }
-                    let boundaries = segment.segment().boundaries();
                     self.inputs.push_back((digest, Input::Chained { boundaries }));
                 }
                 Err(rejected) => {
