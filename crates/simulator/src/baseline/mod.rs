@@ -26,7 +26,7 @@ pub enum Kind {
     Tree,
     /// Random pieces of random neighbours, as in Kraken.
     Random,
-    /// The binomial pipeline, a plan for each send made in advance (Ganesan and Seshadri 2005).
+    /// The binomial pipeline, in rounds (Ganesan and Seshadri 2005).
     Binomial,
 }
 
@@ -73,7 +73,7 @@ impl Kind {
             Self::Direct => "every node pulls from the origin",
             Self::Tree => "a static tree with three parents a node, as in Dragonfly",
             Self::Random => "random pieces of ten neighbours, as in Kraken",
-            Self::Binomial => "the binomial pipeline, planned in advance",
+            Self::Binomial => "the binomial pipeline on a hypercube, in rounds",
         }
     }
 }
