@@ -25,6 +25,6 @@ mod tests {
         let (done, sent) = times(&scenario);
         assert_eq!(sent, 250 << 20);
         let seconds = done[9].since(Time::ZERO).as_secs_f64();
-        assert!((seconds - 0.001 - (250 << 20) as f64 / 25e6).abs() < 1e-6, "{seconds}");
+        assert!((seconds - 0.001 - f64::from(250 << 20) / 25e6).abs() < 1e-6, "{seconds}");
     }
 }

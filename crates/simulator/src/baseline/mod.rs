@@ -52,7 +52,7 @@ pub struct Run {
 }
 
 impl Kind {
-    /// All of them, the slowest first.
+    /// All of them.
     pub const ALL: [Self; 4] = [Self::Direct, Self::Random, Self::Tree, Self::Binomial];
 
     /// Its name.
