@@ -9,29 +9,34 @@ use shoal_simulator::{
     catalog::{self, Entry},
 };
 
+mod baselines;
 mod plot;
 
 /// The arguments of `shoal-bench simulate`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Name the scenarios
-    #[arg(long, conflicts_with_all = ["scenario", "all"])]
+    #[arg(long, conflicts_with_all = ["scenario", "all", "baselines"])]
     list: bool,
 
     /// Run this one
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all", "baselines"])]
     scenario: Option<String>,
 
     /// Run all of them
     #[arg(long, conflicts_with = "scenario")]
     all: bool,
 
+    /// Run a flash crowd of 512 nodes and 1,024 pieces, and what others do on the same network beside it
+    #[arg(long, conflicts_with_all = ["scenario", "all"])]
+    baselines: bool,
+
     /// So many nodes instead of the scenario's; its gate is still applied
-    #[arg(long, value_name = "N", requires = "scenario")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["list", "all"])]
     nodes: Option<u32>,
 
     /// So many pieces instead of the scenario's
-    #[arg(long, value_name = "K", requires = "scenario")]
+    #[arg(long, value_name = "K", conflicts_with_all = ["list", "all"])]
     pieces: Option<u32>,
 
     /// Other chances
@@ -65,6 +70,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             println!("{:<20} {}", entry.name, entry.about);
         }
         return Ok(());
+    }
+    if args.baselines {
+        return baselines::run(args);
     }
     let entries = match &args.scenario {
         Some(name) => vec![catalog::find(name).with_context(|| {

@@ -3,12 +3,14 @@
 //! * [`Scenario`]: what a run is made of; [`catalog`]: the named ones, and what each must show;
 //! * [`run`]: runs one; [`Outcome`]: what came of it; [`Broken`]: what did not hold;
 //! * [`bound`]: what no protocol can beat;
+//! * [`baseline`]: what others do, for comparison;
 //! * [`network`]: the links.
 //!
 //! Inside: `fleet` is the run, `driving` does what the state machines say, `faults` what goes wrong, `checks` what must
 //! hold, `weight` what is said weighs.
 
 mod agenda;
+pub mod baseline;
 pub mod bound;
 pub mod catalog;
 mod checks;
