@@ -31,7 +31,7 @@ pub(crate) const STREAMS: u32 = 1;
 const NEAR: u32 = 24;
 /// A run that takes so many times its bound, and a minute, does not come to an end.
 const PATIENCE: f64 = 12.0;
-/// The whole fleet is looked over after so many events.
+/// The whole fleet is looked over after so many events; a small one more often.
 const SWEEP: u64 = 100_000;
 
 /// What will happen.
@@ -268,6 +268,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn run(mut self) -> Outcome {
         let bound = Duration::from_secs_f64(self.bound().whole_pieces);
         let end = self.begun + bound.mul_f64(PATIENCE) + Duration::from_secs(120);
+        let sweep = SWEEP.min(64 * u64::from(self.scenario.nodes));
         while self.pending > 0 && self.watch.broken().is_none() {
             let Some((at, event)) = self.agenda.next() else {
                 self.broke("the fleet fell silent before all had the blob".to_owned());
@@ -289,7 +290,7 @@ impl<'a> Fleet<'a> {
                 continue;
             }
             self.happens(event);
-            if self.events.is_multiple_of(SWEEP) {
+            if self.events.is_multiple_of(sweep) {
                 self.sweep();
             }
         }

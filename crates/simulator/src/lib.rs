@@ -3,6 +3,7 @@
 //! * [`Scenario`]: what a run is made of; [`catalog`]: the named ones, and what each must show;
 //! * [`run`]: runs one; [`Outcome`]: what came of it; [`Broken`]: what did not hold;
 //! * [`bound`]: what no protocol can beat;
+//! * [`explore`]: random ones, in search of what does not hold;
 //! * [`network`]: the links.
 //!
 //! Inside: `fleet` is the run, `driving` does what the state machines say, `faults` what goes wrong, `checks` what must
@@ -14,6 +15,7 @@ pub mod catalog;
 mod checks;
 mod curve;
 mod driving;
+pub mod explore;
 mod faults;
 mod fleet;
 pub mod network;
