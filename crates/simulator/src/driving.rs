@@ -221,7 +221,8 @@ impl Fleet<'_> {
         let bytes = u64::from(self.layout.piece_len(piece));
         self.check_may_read(node);
         let latency = self.network.latency();
-        let read = self.origin.order(self.now + latency, piece.get(), bytes);
+        let (_, down) = self.network.rates(node);
+        let read = self.origin.order(self.now + latency, piece.get(), bytes, down);
         let this = &mut self.nodes[node as usize];
         this.reading.push(read);
         let reads = this.reads;

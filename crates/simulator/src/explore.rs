@@ -134,7 +134,8 @@ pub fn shrink(scenario: Scenario) -> Scenario {
 /// What broke, without the numbers of nodes and bytes in it.
 fn kind(what: &str) -> String {
     let first = what.lines().next().unwrap_or_default();
-    first.split('(').next().unwrap_or_default().chars().filter(|char| !char.is_ascii_digit()).collect()
+    let first = first.split('(').next().unwrap_or_default().trim_end();
+    first.chars().filter(|char| !char.is_ascii_digit()).collect()
 }
 
 fn shrink_while(mut scenario: Scenario, mut still: impl FnMut(&Scenario) -> bool) -> Scenario {
