@@ -9,6 +9,7 @@ use shoal_simulator::{
     catalog::{self, Entry},
 };
 
+mod explore;
 mod plot;
 
 /// The arguments of `shoal-bench simulate`.
@@ -19,12 +20,20 @@ pub(crate) struct Args {
     list: bool,
 
     /// Run this one
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all", "explore"])]
     scenario: Option<String>,
 
     /// Run all of them
     #[arg(long, conflicts_with = "scenario")]
     all: bool,
+
+    /// Run random scenarios for so long instead; what breaks is made small and kept
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["list", "scenario", "all", "json"])]
+    explore: Option<f64>,
+
+    /// Where to keep it
+    #[arg(long, value_name = "DIR", requires = "explore", default_value = "crates/simulator/seeds")]
+    keep: PathBuf,
 
     /// So many nodes instead of the scenario's; its gate is still applied
     #[arg(long, value_name = "N", requires = "scenario")]
@@ -34,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K", requires = "scenario")]
     pieces: Option<u32>,
 
-    /// Other chances
+    /// Other chances; of the first one, when exploring
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
 
@@ -65,6 +74,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             println!("{:<20} {}", entry.name, entry.about);
         }
         return Ok(());
+    }
+    if let Some(minutes) = args.explore {
+        return explore::run(minutes, args.seed.unwrap_or(1), &args.keep);
     }
     let entries = match &args.scenario {
         Some(name) => vec![catalog::find(name).with_context(|| {
