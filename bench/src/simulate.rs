@@ -10,6 +10,7 @@ use shoal_simulator::{
 };
 
 mod baselines;
+mod explore;
 mod plot;
 
 /// The arguments of `shoal-bench simulate`.
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     list: bool,
 
     /// Run this one
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all", "baselines"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all", "baselines", "explore"])]
     scenario: Option<String>,
 
     /// Run all of them
@@ -30,6 +31,13 @@ pub(crate) struct Args {
     /// Run a flash crowd of 512 nodes and 1,024 pieces, and what others do on the same network beside it
     #[arg(long, conflicts_with_all = ["scenario", "all"])]
     baselines: bool,
+    /// Run random scenarios for so long instead; what breaks is made small and kept
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["list", "scenario", "all", "baselines", "json"])]
+    explore: Option<f64>,
+
+    /// Where to keep it
+    #[arg(long, value_name = "DIR", requires = "explore", default_value = "crates/simulator/seeds")]
+    keep: PathBuf,
 
     /// So many nodes instead of the scenario's; its gate is still applied
     #[arg(long, value_name = "N", conflicts_with_all = ["list", "all"])]
@@ -39,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "K", conflicts_with_all = ["list", "all"])]
     pieces: Option<u32>,
 
-    /// Other chances
+    /// Other chances; of the first one, when exploring
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
 
@@ -73,6 +81,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if args.baselines {
         return baselines::run(args);
+    }
+    if let Some(minutes) = args.explore {
+        return explore::run(minutes, args.seed.unwrap_or(1), &args.keep);
     }
     let entries = match &args.scenario {
         Some(name) => vec![catalog::find(name).with_context(|| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shoal_proto::trade::Message;
 use shoal_swarm::{coordination::Member, trade::Swarm};
 
-use crate::{fleet::Fleet, network::NodeIndex};
+use crate::{fleet::Fleet, network::NodeIndex, scenario::Begin};
 
 /// Leases of two sides that have met must have come down to one after so long.
 const MET: Duration = Duration::from_secs(20);
@@ -40,6 +40,10 @@ impl Fleet<'_> {
         if self.now.since(self.sides_changed) < MET && self.sides_changed > self.begun {
             return;
         }
+        if self.nodes[node as usize].member.as_ref().and_then(Member::seeds_until).is_none_or(|until| until <= self.now)
+        {
+            return;
+        }
         let other = (0..self.scenario.nodes).find(|&other| {
             let this = &self.nodes[other as usize];
             let until = this.member.as_ref().and_then(Member::seeds_until);
@@ -65,7 +69,12 @@ impl Fleet<'_> {
         let sides = if self.sides_changed > self.begun { 2 } else { 1 };
         let lost: u64 =
             u64::from(self.deaths[1].saturating_sub(self.deaths[0])) * 2 * u64::from(self.layout.piece_bytes());
-        self.layout.length() * sides + u64::from(self.deaths[0]) * COST_OF_DEATH + lost
+        // Where messages are lost or nodes fail, leases lapse: what is on the origin's wire then is sent in vain.
+        let trouble = self.scenario.loss > 0.0 || !self.scenario.faults.is_empty();
+        let lapsed = if trouble { u64::from(self.lapses) * u64::from(self.layout.piece_bytes()) } else { 0 };
+        // Nodes that know nobody yet may be granted a lease each.
+        let cold = if self.scenario.begin == Begin::Cold { COST_OF_DEATH } else { 0 };
+        self.layout.length() * sides + u64::from(self.deaths[0]) * COST_OF_DEATH + lost + lapsed + cold
     }
 
     /// The whole fleet.

@@ -17,7 +17,7 @@ use shoal_swarm::{
 use crate::{
     fleet::{Event, Fleet, MOST_NAMED, Upload},
     network::{NodeIndex, Parcel, Signal},
-    node::INFLOW,
+    node::{INFLOW, Peer},
     weight,
 };
 
@@ -35,7 +35,7 @@ impl Fleet<'_> {
     pub(crate) fn wants(&mut self, node: NodeIndex) {
         let now = self.now;
         let this = &mut self.nodes[node as usize];
-        if !this.alive {
+        if !this.alive || !this.awaited {
             return;
         }
         this.wants = true;
@@ -226,7 +226,8 @@ impl Fleet<'_> {
         let bytes = u64::from(self.layout.piece_len(piece));
         self.check_may_read(node);
         let latency = self.network.latency();
-        let read = self.origin.order(self.now + latency, piece.get(), bytes);
+        let (_, down) = self.network.rates(node);
+        let read = self.origin.order(self.now + latency, piece.get(), bytes, down);
         let this = &mut self.nodes[node as usize];
         this.reading.push(read);
         let reads = this.reads;
@@ -347,11 +348,8 @@ impl Fleet<'_> {
         let now = self.now;
         let found = self.probe();
         let this = &mut self.nodes[node as usize];
-        if this.wants {
-            this.wants = false;
-            self.pending -= 1;
-        }
         this.done_at.get_or_insert(now);
+        self.awaits_no_more(node);
         self.curve.complete += 1;
         self.note("complete", node, node, u32::MAX);
         self.tell_member(node, MemberInput::Completed);
@@ -428,7 +426,13 @@ impl Fleet<'_> {
             return;
         }
         for (node, peer) in [(one, other), (other, one)] {
-            self.nodes[node as usize].peers.entry(peer).or_default();
+            // A connection to an earlier life gives way to the new one.
+            let stale = self.nodes[node as usize].peers.get(&peer).map(|peer| peer.life);
+            if let Some(life) = stale.filter(|life| *life != self.life(peer)) {
+                self.disconnected([node, peer], [self.life(node), life]);
+            }
+            let life = self.life(peer);
+            self.nodes[node as usize].peers.entry(peer).or_insert(Peer { life, ..Peer::default() });
         }
         for (node, peer) in [(one, other), (other, one)] {
             if self.nodes[node as usize].named.contains(&peer) {
@@ -437,8 +441,9 @@ impl Fleet<'_> {
         }
     }
 
-    pub(crate) fn disconnected(&mut self, node: NodeIndex, life: u32, peer: NodeIndex) {
-        if self.life(node) != life || !self.nodes[node as usize].alive {
+    pub(crate) fn disconnected(&mut self, [node, peer]: [NodeIndex; 2], lives: [u32; 2]) {
+        let leads_to = self.nodes[node as usize].peers.get(&peer).map(|peer| peer.life);
+        if self.life(node) != lives[0] || !self.nodes[node as usize].alive || leads_to != Some(lives[1]) {
             return;
         }
         let this = &mut self.nodes[node as usize];
@@ -589,6 +594,7 @@ impl Fleet<'_> {
             }
             MemberOutput::StopSeeding(_) => {
                 self.note("stops", node, node, u32::MAX);
+                self.lapses += 1;
                 self.end_lease(node);
             }
             MemberOutput::NewGrant(grant) => self.tell_coordinator(node, CoordinatorInput::Learnt(grant)),
@@ -596,10 +602,10 @@ impl Fleet<'_> {
                 self.note("fails", node, node, u32::MAX);
                 let this = &mut self.nodes[node as usize];
                 this.failed = true;
-                if std::mem::take(&mut this.wants) {
-                    self.pending -= 1;
-                }
-                if self.origin.probes > self.scenario.refused {
+                // With some refused, others are only told so after so many that the coordinator believes it of all.
+                let known = this.refused || self.origin.probes <= self.scenario.refused;
+                self.awaits_no_more(node);
+                if !known {
                     self.broke(format!("node {node} was told that the blob cannot be read, and it can"));
                 }
             }
@@ -625,13 +631,16 @@ impl Fleet<'_> {
 
     pub(crate) fn probed(&mut self, node: NodeIndex, life: u32) {
         if self.life(node) == life {
-            let outcome = if self.origin.asked() { Ok(self.probe()) } else { Err(Refusal::Unauthorized) };
+            let answers = self.origin.asked();
+            self.nodes[node as usize].refused |= !answers;
+            let outcome = if answers { Ok(self.probe()) } else { Err(Refusal::Unauthorized) };
             self.tell_member(node, MemberInput::Probed(outcome));
         }
     }
 
     pub(crate) fn gone(&mut self, node: NodeIndex, gone: NodeIndex, life: u32) {
-        if self.life(gone) != life && self.nodes[gone as usize].alive {
+        // It may be back, or the network whole, before anybody has missed it.
+        if self.life(gone) != life || self.reaches(node, gone) {
             return;
         }
         self.nodes[node as usize].view.remove(&gone);
@@ -651,22 +660,36 @@ impl Fleet<'_> {
     }
 
     pub(crate) fn wake(&mut self, node: NodeIndex) {
-        let now = self.now;
         let this = &mut self.nodes[node as usize];
-        if !this.alive || this.wake_at != Some(now) {
+        if !this.alive || this.wake_at.is_none_or(|at| at > self.now) {
             return;
         }
         this.wake_at = None;
-        let due = this.wakes.map(|at| at.is_some_and(|at| at <= now));
-        if due[SWARM] {
-            self.tell_swarm(node, Input::TimeOut);
+        self.time_out(node);
+        self.set_wake(node);
+    }
+
+    /// A node that did nothing for a while looks at the clock before it looks at what has come meanwhile.
+    pub(crate) fn catch_up(&mut self, node: NodeIndex) {
+        let this = &self.nodes[node as usize];
+        if this.alive && this.hangs_until == self.now && this.wakes.iter().flatten().any(|at| *at < self.now) {
+            self.time_out(node);
         }
+    }
+
+    fn time_out(&mut self, node: NodeIndex) {
+        let now = self.now;
+        let this = &mut self.nodes[node as usize];
+        let due = this.wakes.map(|at| at.is_some_and(|at| at <= now));
+        // The member first: a lease that has run out must end before the swarm orders anything under it.
         if due[MEMBER] {
             self.tell_member(node, MemberInput::TimeOut);
+        }
+        if due[SWARM] {
+            self.tell_swarm(node, Input::TimeOut);
         }
         if due[COORDINATOR] {
             self.tell_coordinator(node, CoordinatorInput::TimeOut);
         }
-        self.set_wake(node);
     }
 }

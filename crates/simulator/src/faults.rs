@@ -12,6 +12,8 @@ use crate::{
 
 /// A connection on the data plane ends when nothing has come for so long.
 const IDLE: Duration = Duration::from_secs(10);
+/// One that does nothing for so long, in milliseconds, may be taken for dead: its lease can end in that time.
+const MISTAKEN_FOR_DEAD: u64 = 1000;
 /// A machine that is gone is missed on the control plane after so long.
 const MISSED: Duration = Duration::from_secs(15);
 
@@ -71,6 +73,9 @@ impl Fleet<'_> {
             What::Dies { silent, back } => self.die(node, silent, back),
             What::Hangs(span) => {
                 self.note("hangs", node, node, u32::MAX);
+                if span >= MISTAKEN_FOR_DEAD {
+                    self.lost(node);
+                }
                 self.nodes[node as usize].hit = true;
                 self.nodes[node as usize].hangs_until = self.now + Duration::from_millis(span);
             }
@@ -83,17 +88,25 @@ impl Fleet<'_> {
         }
     }
 
+    /// What this node alone has may have to be read again.
+    fn lost(&mut self, node: NodeIndex) {
+        self.deaths[0] += u32::from(self.nodes[node as usize].lease.is_some());
+        self.deaths[1] += 1;
+    }
+
     fn die(&mut self, node: NodeIndex, silent: bool, back: Option<u64>) {
         self.note("dies", node, node, u32::MAX);
         self.stop_reading(node);
-        self.deaths[0] += u32::from(self.nodes[node as usize].lease.is_some());
-        self.deaths[1] += 1;
+        self.lost(node);
         let this = &mut self.nodes[node as usize];
         this.hit = true;
-        if std::mem::take(&mut this.wants) {
-            self.pending -= 1;
-        }
         let peers: Vec<NodeIndex> = this.peers.keys().copied().collect();
+        let life = this.life;
+        self.awaits_no_more(node);
+        for &peer in &peers {
+            let event = Event::Disconnected { nodes: [peer, node], lives: [self.life(peer), life] };
+            self.agenda.enter(self.now + IDLE, event);
+        }
         for token in self.network.withdraw_all(node) {
             self.free_uploads.push(token);
         }
@@ -107,10 +120,6 @@ impl Fleet<'_> {
         for piece in held.iter() {
             self.curve.copies[piece as usize] -= 1;
         }
-        for peer in peers {
-            let event = Event::Disconnected { node: peer, life: self.life(peer), peer: node };
-            self.agenda.enter(self.now + IDLE, event);
-        }
         let notice = if silent { MISSED } else { 2 * self.network.latency() };
         for other in 0..self.scenario.nodes {
             if self.nodes[other as usize].view.contains(&node) {
@@ -119,7 +128,7 @@ impl Fleet<'_> {
             }
         }
         if let Some(back) = back {
-            self.pending += 1;
+            self.awaits(node);
             self.agenda.enter(self.now + Duration::from_millis(back), Event::Back(node));
         }
     }
@@ -135,7 +144,7 @@ impl Fleet<'_> {
         }
         if held.size() > 0 && held.is_full() {
             self.curve.complete += 1;
-            self.pending -= 1;
+            self.awaits_no_more(node);
             // It serves what it has when it is asked.
             return self.meet_again(node);
         }
@@ -164,7 +173,7 @@ impl Fleet<'_> {
             let peers: Vec<NodeIndex> = self.nodes[node as usize].peers.keys().copied().filter(cut).collect();
             let view: Vec<NodeIndex> = self.nodes[node as usize].view.iter().copied().filter(cut).collect();
             for peer in peers {
-                let event = Event::Disconnected { node, life: self.life(node), peer };
+                let event = Event::Disconnected { nodes: [node, peer], lives: self.lives(node, peer) };
                 self.agenda.enter(self.now + IDLE, event);
             }
             for gone in view {

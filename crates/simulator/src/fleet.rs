@@ -31,7 +31,7 @@ pub(crate) const STREAMS: u32 = 1;
 const NEAR: u32 = 24;
 /// A run that takes so many times its bound, and a minute, does not come to an end.
 const PATIENCE: f64 = 12.0;
-/// The whole fleet is looked over after so many events.
+/// The whole fleet is looked over after so many events; a small one more often.
 const SWEEP: u64 = 100_000;
 
 /// What will happen.
@@ -47,7 +47,7 @@ pub(crate) enum Event {
     Found { node: NodeIndex, life: u32 },
     Probed { node: NodeIndex, life: u32 },
     Connected { nodes: [NodeIndex; 2], lives: [u32; 2] },
-    Disconnected { node: NodeIndex, life: u32, peer: NodeIndex },
+    Disconnected { nodes: [NodeIndex; 2], lives: [u32; 2] },
     Gone { node: NodeIndex, gone: NodeIndex, life: u32 },
     Sees { node: NodeIndex, many: u32 },
     Read { node: NodeIndex, reads: u32, piece: u32 },
@@ -101,6 +101,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) pending: usize,
     /// Deaths of a seed, and of any node.
     pub(crate) deaths: [u32; 2],
+    /// Leases that ended before their time.
+    pub(crate) lapses: u32,
     pub(crate) events: u64,
 }
 
@@ -166,6 +168,7 @@ impl<'a> Fleet<'a> {
             sides_changed: Time::ZERO,
             pending: 0,
             deaths: [0; 2],
+            lapses: 0,
             events: 0,
             scenario,
         };
@@ -202,13 +205,29 @@ impl<'a> Fleet<'a> {
                 Begin::Late { within, .. } if self.nodes[node as usize].late => self.spread(0, within),
                 _ => self.spread(0, 10),
             };
-            self.pending += 1;
+            self.awaits(node);
             self.agenda.enter(at, Event::Wants(node));
         }
         for at in 0..self.scenario.faults.len() {
             self.enter_fault(at);
         }
         self.agenda.enter(self.begun, Event::Sample);
+    }
+
+    /// The run does not end before this node is done.
+    pub(crate) fn awaits(&mut self, node: NodeIndex) {
+        if !std::mem::replace(&mut self.nodes[node as usize].awaited, true) {
+            self.pending += 1;
+        }
+    }
+
+    /// It is done, or there is nothing to wait for any longer.
+    pub(crate) fn awaits_no_more(&mut self, node: NodeIndex) {
+        let this = &mut self.nodes[node as usize];
+        this.wants = false;
+        if std::mem::take(&mut this.awaited) {
+            self.pending -= 1;
+        }
     }
 
     pub(crate) fn spread(&mut self, from: u64, within: u64) -> Time {
@@ -268,6 +287,7 @@ impl<'a> Fleet<'a> {
     pub(crate) fn run(mut self) -> Outcome {
         let bound = Duration::from_secs_f64(self.bound().whole_pieces);
         let end = self.begun + bound.mul_f64(PATIENCE) + Duration::from_secs(120);
+        let sweep = SWEEP.min(64 * u64::from(self.scenario.nodes));
         while self.pending > 0 && self.watch.broken().is_none() {
             let Some((at, event)) = self.agenda.next() else {
                 self.broke("the fleet fell silent before all had the blob".to_owned());
@@ -289,7 +309,7 @@ impl<'a> Fleet<'a> {
                 continue;
             }
             self.happens(event);
-            if self.events.is_multiple_of(SWEEP) {
+            if self.events.is_multiple_of(sweep) {
                 self.sweep();
             }
         }
@@ -302,6 +322,9 @@ impl<'a> Fleet<'a> {
         if let Some(until) = self.hanging(&event) {
             self.agenda.enter(until, event);
             return;
+        }
+        if let Some(node) = self.handled_by(&event) {
+            self.catch_up(node);
         }
         match event {
             Event::Wants(node) => self.wants(node),
@@ -320,7 +343,7 @@ impl<'a> Fleet<'a> {
             Event::Found { node, life } => self.found_closest(node, life),
             Event::Probed { node, life } => self.probed(node, life),
             Event::Connected { nodes, lives } => self.connected(nodes, lives),
-            Event::Disconnected { node, life, peer } => self.disconnected(node, life, peer),
+            Event::Disconnected { nodes, lives } => self.disconnected(nodes, lives),
             Event::Gone { node, gone, life } => self.gone(node, gone, life),
             Event::Sees { node, many } => self.sees(node, many),
             Event::Read { node, reads, piece } => self.read(node, reads, piece),
@@ -337,14 +360,26 @@ impl<'a> Fleet<'a> {
 
     /// What would happen to a node that hangs happens when it does so no longer.
     fn hanging(&self, event: &Event) -> Option<Time> {
-        let node = match event {
-            Event::Trade { to, .. } | Event::Coordination { to, .. } => *to,
-            Event::Wake(node) | Event::Found { node, .. } | Event::Probed { node, .. } | Event::Read { node, .. } => {
-                *node
-            }
-            _ => return None,
-        };
+        let node = self.handled_by(event)?;
         Some(self.nodes[node as usize].hangs_until).filter(|until| *until > self.now)
+    }
+
+    /// Whose process this is a matter of, rather than of the network or of both ends.
+    fn handled_by(&self, event: &Event) -> Option<NodeIndex> {
+        Some(match event {
+            Event::Trade { to, .. } | Event::Coordination { to, .. } => *to,
+            Event::Wake(node)
+            | Event::Wants(node)
+            | Event::Found { node, .. }
+            | Event::Probed { node, .. }
+            | Event::Sees { node, .. }
+            | Event::Gone { node, .. }
+            | Event::Disconnected { nodes: [node, _], .. }
+            | Event::Read { node, .. } => *node,
+            Event::Uploaded { upload, .. } => self.uploads[*upload as usize].from,
+            Event::Signal(Signal::Arrived { token }) => self.uploads[*token as usize].to,
+            _ => return None,
+        })
     }
 }
 

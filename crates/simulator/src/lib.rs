@@ -4,6 +4,7 @@
 //! * [`run`]: runs one; [`Outcome`]: what came of it; [`Broken`]: what did not hold;
 //! * [`bound`]: what no protocol can beat;
 //! * [`baseline`]: what others do, for comparison;
+//! * [`explore`]: random ones, in search of what does not hold;
 //! * [`network`]: the links.
 //!
 //! Inside: `fleet` is the run, `driving` does what the state machines say, `faults` what goes wrong, `checks` what must
@@ -16,6 +17,7 @@ pub mod catalog;
 mod checks;
 mod curve;
 mod driving;
+pub mod explore;
 mod faults;
 mod fleet;
 pub mod network;

@@ -18,6 +18,8 @@ pub(crate) const INFLOW: u64 = 64 << 20;
 /// A connection on the data plane, as one of its ends keeps it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peer {
+    /// Which of the other end's lives it leads to.
+    pub(crate) life: u32,
     /// When the last message on its stream arrives: no later one overtakes it.
     pub(crate) stream: Time,
     /// The last lease that the other end was told of.
@@ -50,9 +52,13 @@ pub(crate) struct Node {
     pub(crate) life: u32,
     pub(crate) hangs_until: Time,
     pub(crate) wants: bool,
+    /// Whether the run waits for it: it wants the blob, or will.
+    pub(crate) awaited: bool,
     pub(crate) asked_at: Option<Time>,
     pub(crate) done_at: Option<Time>,
     pub(crate) failed: bool,
+    /// Whether the origin has refused it.
+    pub(crate) refused: bool,
     /// Counted apart: slow, came late, was hit by a fault.
     pub(crate) slow: bool,
     pub(crate) late: bool,
@@ -94,9 +100,11 @@ impl Node {
             life: 0,
             hangs_until: Time::ZERO,
             wants: false,
+            awaited: false,
             asked_at: None,
             done_at: None,
             failed: false,
+            refused: false,
             slow: false,
             late: false,
             hit: false,

@@ -43,10 +43,10 @@ impl Origin {
         self.probes > self.refuses
     }
 
-    /// A seed orders a piece.
-    pub(crate) fn order(&mut self, from: Time, piece: u32, bytes: u64) -> Read {
+    /// A seed orders a piece; what it cannot take as fast as that is not sent as fast.
+    pub(crate) fn order(&mut self, from: Time, piece: u32, bytes: u64, down: u64) -> Read {
         let begins = self.free.max(from);
-        self.free = begins + span(bytes, self.rate);
+        self.free = begins + span(bytes, self.rate.min(down));
         Read { piece, begins, ends: self.free }
     }
 

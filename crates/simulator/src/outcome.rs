@@ -57,7 +57,7 @@ pub struct Outcome {
     pub failed: u32,
     /// Requests for the length that the origin has seen.
     pub probes: u32,
-    /// Seeds that died.
+    /// Seeds that died, or did nothing for so long that they may have been taken for dead.
     pub seed_deaths: u32,
     /// Events of the simulation.
     pub events: u64,

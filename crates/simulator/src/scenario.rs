@@ -192,6 +192,10 @@ impl Scenario {
             "a rate of nothing".to_owned()
         } else if self.zones == 0 || u32::from(self.zones) > self.nodes {
             format!("{} zones for {} nodes", self.zones, self.nodes)
+        } else if self.readers_at.iter().any(|(node, percent)| *node >= self.nodes || *percent >= 100) {
+            "a reader of a node that is not there, or that begins behind the end".to_owned()
+        } else if self.slow.is_some_and(|slow| slow.percent > 100 || slow.speed == 0) {
+            "nodes that are slow beyond all measure".to_owned()
         } else if !(0.0..1.0).contains(&self.loss) || !(0.0..=1.0).contains(&self.reordered) {
             format!("a loss of {} and {} out of order: both are parts of one", self.loss, self.reordered)
         } else {

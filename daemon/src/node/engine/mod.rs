@@ -163,10 +163,13 @@ impl Engine {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let sleep = self.sleep();
+            // Whatever comes first, the clock is looked at before it: while this process stood still a lease may have run
+            // out, and what has come meanwhile must not have the origin read under it.
             tokio::select! {
                 biased;
                 told = words.told.recv() => {
                     let Some(told) = told else { return };
+                    self.wake();
                     self.apply(told);
                     for _ in 0..AT_ONCE {
                         match words.told.try_recv() {
@@ -175,8 +178,14 @@ impl Engine {
                         }
                     }
                 }
-                event = next(&mut words.transfer) => self.apply_transfer(event),
-                event = next(&mut words.discovery) => self.apply_discovery(event),
+                event = next(&mut words.transfer) => {
+                    self.wake();
+                    self.apply_transfer(event);
+                }
+                event = next(&mut words.discovery) => {
+                    self.wake();
+                    self.apply_discovery(event);
+                }
                 () = tokio::time::sleep(sleep) => {}
                 _ = tick.tick() => self.look_over(),
             }
@@ -199,15 +208,7 @@ impl Engine {
     fn wake(&mut self) {
         let now = self.clock.now();
         let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let swarms: Vec<Digest> = self
-            .pursuits
-            .iter()
-            .filter(|(_, pursuit)| due(pursuit.body().and_then(|body| Some(body.swarm.poll_timeout()?.0))))
-            .map(|(digest, _)| *digest)
-            .collect();
-        for digest in swarms {
-            self.tell_swarm(digest, Input::TimeOut);
-        }
+        // Members first: a lease that has run out must end before its swarm orders anything under it.
         let members: Vec<Digest> = self
             .pursuits
             .iter()
@@ -216,6 +217,15 @@ impl Engine {
             .collect();
         for digest in members {
             self.tell_member(digest, MemberInput::TimeOut);
+        }
+        let swarms: Vec<Digest> = self
+            .pursuits
+            .iter()
+            .filter(|(_, pursuit)| due(pursuit.body().and_then(|body| Some(body.swarm.poll_timeout()?.0))))
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in swarms {
+            self.tell_swarm(digest, Input::TimeOut);
         }
         if due(self.coordinator.poll_timeout().map(|(at, _)| at)) {
             self.tell_coordinator(shoal_swarm::coordination::Input::TimeOut);
