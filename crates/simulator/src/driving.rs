@@ -406,8 +406,9 @@ impl Fleet<'_> {
 
     /// A neighbour is one no longer.
     fn part_from(&mut self, node: NodeIndex, other: NodeIndex) {
-        let bytes = weight::trade(&self.digest, &Message::Bye);
-        self.post(node, other, Message::Bye, Vec::new(), bytes);
+        let mut letter = weight::Letter::default();
+        letter.add(&Message::Bye);
+        self.post(node, other, Message::Bye, Vec::new(), letter);
         self.nodes[node as usize].expected.retain(|(_, from)| *from != other);
         self.tell_swarm(node, Input::Parted { node: self.id(other) });
     }
