@@ -94,7 +94,8 @@ impl Fleet {
             if have.is_full() { PieceSet::full(layout.count() + 1) } else { PieceSet::empty(layout.count() + 1) };
         let completed = have.is_full();
         let swarm =
-            Swarm::new(self.now, id(self.nodes.len()), DIGEST, layout, Settings::default(), String::new(), seed).holding(have, &chain);
+            Swarm::new(self.now, id(self.nodes.len()), DIGEST, layout, Settings::default(), String::new(), seed)
+                .holding(have, &chain);
         self.nodes.push(Node {
             swarm,
             capacity: Capacity::new(1, 64 << 20),

@@ -100,7 +100,8 @@ impl<R: Rng> Weaver<'_, R> {
         let want = self.settings.links.min(self.seats.len().saturating_sub(1));
         let foreign = self.seats.zones().len().saturating_sub(1);
         let importer = self.seats.get(&node).is_some_and(|seat| seat.importer);
-        let abroad = if importer { foreign.min(want / 2).max(self.settings.links_abroad) } else { self.settings.links_abroad };
+        let abroad =
+            if importer { foreign.min(want / 2).max(self.settings.links_abroad) } else { self.settings.links_abroad };
         while foreign > 0 && self.abroad(node) < abroad {
             let Some(other) = self.spare_abroad(node, &zone) else { break };
             self.join(node, other);

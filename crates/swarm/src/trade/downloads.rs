@@ -370,9 +370,8 @@ impl Swarm {
         self.flights.called_at = Some(now);
         let wanted = self.starved().into_iter().chain(self.have.first_missing(0));
         let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
-        let held = |neighbour: &Neighbour| {
-            neighbour.have.contains(piece) && !neighbour.shut_out(now) && !neighbour.doubted()
-        };
+        let held =
+            |neighbour: &Neighbour| neighbour.have.contains(piece) && !neighbour.shut_out(now) && !neighbour.doubted();
         let holders = self.neighbours.iter().filter(|(_, neighbour)| held(neighbour)).map(|(node, _)| *node);
         let here: Vec<NodeId> = holders.collect();
         if let Some(&node) = here.choose(&mut self.rng) {

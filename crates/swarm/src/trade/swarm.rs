@@ -14,8 +14,7 @@ use shoal_proto::{
 
 use super::{
     Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, news::News,
-    pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots,
-    zoning::Zoning,
+    pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots, zoning::Zoning,
 };
 use crate::Time;
 

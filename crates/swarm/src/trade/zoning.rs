@@ -45,7 +45,8 @@ impl Zoning {
     /// How many importers come before this node for a piece.
     fn rank(&self, me: NodeId, piece: u32) -> usize {
         let mine = weight(me, piece);
-        let others = self.importers.iter().filter(|&&importer| importer != me && weight(importer, piece) > mine).count();
+        let others =
+            self.importers.iter().filter(|&&importer| importer != me && weight(importer, piece) > mine).count();
         if self.importers.contains(&me) { others } else { self.importers.len() }
     }
 }

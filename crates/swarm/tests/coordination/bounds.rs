@@ -156,7 +156,13 @@ fn member() -> (Member, Time) {
         now,
         MemberInput::Told {
             from: key(1).id(),
-            message: ToMember::Joined { digest: digest(0), found: None, neighbours: vec![], grant: None, importers: None },
+            message: ToMember::Joined {
+                digest: digest(0),
+                found: None,
+                neighbours: vec![],
+                grant: None,
+                importers: None,
+            },
         },
     );
     told(&mut member, now);

@@ -150,12 +150,6 @@ impl Engine {
                 }
                 self.tell_swarm(digest, Input::Importers(nodes));
             }
-            MemberOutput::Importers(nodes) => {
-                if let Some(pursuit) = self.pursuits.get_mut(&digest) {
-                    pursuit.importers.clone_from(&nodes);
-                }
-                self.tell_swarm(digest, Input::Importers(nodes));
-            }
             MemberOutput::ProbeOrigin => self.probe(digest),
             MemberOutput::BecomeSeed { grant, elsewhere, .. } => {
                 let epoch = grant.grant().epoch;

@@ -80,8 +80,9 @@ impl Engine {
         self.metrics.pieces_verified_from_disk.inc_by(u64::from(verified_on_disk));
         let layout = *shelf.layout();
         let (have, chain) = (shelf.blob().pieces(), book.known());
-        let swarm = Swarm::new(now, self.key.id(), digest, layout, self.trade.clone(), self.zone.clone(), rand::random())
-            .holding(have, &chain);
+        let swarm =
+            Swarm::new(now, self.key.id(), digest, layout, self.trade.clone(), self.zone.clone(), rand::random())
+                .holding(have, &chain);
         pursuit.stage = Stage::Open(Box::new(Body {
             shelf,
             swarm,
@@ -98,10 +99,8 @@ impl Engine {
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
         let (early, neighbours) = (std::mem::take(&mut pursuit.early), pursuit.neighbours.clone());
         let importers = pursuit.importers.clone();
-        let importers = pursuit.importers.clone();
         let lease = pursuit.lease.as_ref().map(|lease| lease.elsewhere.clone());
         let whole = pursuit.body().is_some_and(|body| body.swarm.have().is_full());
-        self.tell_swarm(digest, Input::Importers(importers));
         self.tell_swarm(digest, Input::Importers(importers));
         for node in neighbours.into_keys() {
             self.meet(digest, node);

@@ -43,8 +43,6 @@ pub(super) struct Pursuit {
     pub(super) neighbours: BTreeMap<NodeId, Neighbour>,
     /// Through whom pieces come into this node's zone.
     pub(super) importers: Vec<NodeId>,
-    /// Through whom pieces come into this node's zone.
-    pub(super) importers: Vec<NodeId>,
     pub(super) lease: Option<Lease>,
     /// The latest leases that were heard of, for the book that opens with the body.
     pub(super) grants: Vec<SignedGrant>,
@@ -117,7 +115,6 @@ impl Pursuit {
             openers: Vec::new(),
             readers: BTreeSet::new(),
             neighbours: BTreeMap::new(),
-            importers: Vec::new(),
             importers: Vec::new(),
             lease: None,
             grants: Vec::new(),
