@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use shoal_proto::trade::Message;
-use shoal_swarm::{coordination::Member, trade::Swarm};
+use shoal_swarm::{coordination::Member, trade::{MORE_OFFERS, Swarm},
+};
 
 use crate::{fleet::Fleet, network::NodeIndex, scenario::Begin};
 
@@ -57,7 +58,8 @@ impl Fleet<'_> {
     /// Uploads never exceed the slots.
     pub(crate) fn check_uploads(&mut self, node: NodeIndex) {
         let this = &self.nodes[node as usize];
-        let slots = this.capacity.slots(self.layout.piece_bytes());
+        let more = if this.lease.is_some() { MORE_OFFERS } else { 0 };
+        let slots = this.capacity.slots(self.layout.piece_bytes()) + more;
         let running = this.swarm.as_ref().map_or(0, |swarm| swarm.state().uploading);
         if running > slots {
             self.broke(format!("node {node} has {running} uploads in {slots} slots"));

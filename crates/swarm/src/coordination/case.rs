@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shoal_blob::{Digest, Layout};
 use shoal_proto::{
     Epoch, NodeId, SignedGrant, Visibility,
-    coordination::{Holding, Join, Neighbour, Probe, ToMember},
+    coordination::{Holding, Join, Neighbour, Probe, ToMember, mark},
 };
 
 use super::{
@@ -131,6 +131,7 @@ impl Case {
     }
 
     pub(super) fn joined(&mut self, desk: &mut Desk<'_>, from: NodeId, mut join: Join) {
+        let known = (join.neighbours, join.highest.as_ref().map(|grant| grant.grant().epoch));
         if let Some(grant) = join.highest.take() {
             self.learnt(desk, from, &grant);
         }
@@ -159,7 +160,7 @@ impl Case {
             self.mark(desk, changed);
         }
         self.dirty.remove(&from);
-        self.welcome(desk, from);
+        self.answer(desk, from, known.0, known.1);
         self.seen(desk, from);
         self.advance(desk);
     }
@@ -271,6 +272,11 @@ impl Case {
 
     /// Tells a member what it should know.
     fn welcome(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        self.answer(desk, node, 0, None);
+    }
+
+    /// Tells a member what it should know and does not: it has neighbours of this mark, and knows of this lease.
+    fn answer(&mut self, desk: &mut Desk<'_>, node: NodeId, known: u64, lease: Option<Epoch>) {
         let Some(seat) = self.seats.get(&node) else { return };
         let (wants, links) = (seat.wants, seat.links.clone());
         if wants {
@@ -289,8 +295,9 @@ impl Case {
             .chain(holders)
             .map(|(node, contact)| Neighbour { node, addresses: contact.addresses.clone(), zone: contact.zone.clone() })
             .collect();
+        let neighbours = Some(neighbours).filter(|list: &Vec<Neighbour>| mark(list) != known);
         let grant = match &self.stage {
-            Stage::Leased(lease) => Some(lease.grant.clone()),
+            Stage::Leased(held) if lease != Some(held.grant.grant().epoch) => Some(held.grant.clone()),
             _ => None,
         };
         let importers = self.imports.of(&seat.contact.zone, &self.seats).filter(|_| wants);

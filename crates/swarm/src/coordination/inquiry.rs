@@ -33,7 +33,7 @@ impl Case {
         }
         if self.has_source() {
             self.serve(desk);
-        } else if desk.is_new_here() && self.asked != Some(desk.view.version()) {
+        } else if desk.is_new_here(desk.view.changed_near(&self.digest, &self.rank)) && self.asked != Some(desk.view.version()) {
             self.ask(desk);
         } else {
             self.go_on(desk);
@@ -80,7 +80,8 @@ impl Case {
                 desk.tell(node, ToMember::Ask { digest: self.digest });
             }
         }
-        *settled = desk.view.changed() + desk.settings.settle;
+        let changed = desk.view.changed_near(&self.digest, &self.rank);
+        *settled = changed.map_or(desk.now, |at| at + desk.settings.settle);
         if desk.now >= *deadline || (awaiting.is_empty() && desk.now >= *settled) {
             self.asked = Some(desk.view.version());
             self.stage = Stage::Idle;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use shoal_blob::{Digest, Layout};
 use shoal_proto::{
     NodeId, SignedGrant,
-    coordination::{Importers, Join, Neighbour, Probe, Refusal, Returned, ToCoordinator},
+    coordination::{Importers, Join, Neighbour, Probe, Refusal, Returned, ToCoordinator, mark},
 };
 
 use super::{MemberInput, MemberOutput, MemberWhy, Own, Settings, Stopped, guide::Guide, tenure::Tenure};
@@ -236,6 +236,7 @@ impl Member {
             addresses: own.addresses.to_vec(),
             zone: own.zone.to_owned(),
             highest: self.highest.clone(),
+            neighbours: if self.neighbours.is_empty() { 0 } else { mark(&self.neighbours) },
         };
         Some(MemberOutput::Send { to, message: ToCoordinator::Join(join) })
     }

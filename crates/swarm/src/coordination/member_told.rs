@@ -37,7 +37,7 @@ impl Member {
                 }
                 if self.guide.current() == Some(from) {
                     self.hear_importers(importers);
-                    self.meet(from, neighbours);
+                    self.meet(from, neighbours.unwrap_or_else(|| self.neighbours.clone()));
                 }
             }
             ToMember::Probe { .. } => match self.found {

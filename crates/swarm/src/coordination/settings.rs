@@ -19,7 +19,7 @@ pub struct Settings {
     pub holder_lifetime: Duration,
     /// In so long after its start a coordinator asks the others before a first lease.
     pub young: Duration,
-    /// The same in so long after the set of live nodes changed.
+    /// The same in so long after one of the nodes closest to the digest came or went.
     pub restless: Duration,
     /// It goes on asking until that set has not changed for so long, so that nodes that start together meet.
     pub settle: Duration,

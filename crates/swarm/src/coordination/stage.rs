@@ -154,9 +154,9 @@ impl Desk<'_> {
         self.now + span
     }
 
-    /// Whether others may know of leases that this node does not.
-    pub(super) fn is_new_here(&self) -> bool {
+    /// Whether others may know of leases that this node does not; `changed` is when those around the digest last did.
+    pub(super) fn is_new_here(&self, changed: Option<Time>) -> bool {
         self.now.since(self.started) < self.settings.young
-            || self.now.since(self.view.changed()) < self.settings.restless
+            || changed.is_some_and(|at| self.now.since(at) < self.settings.restless)
     }
 }

@@ -1,7 +1,7 @@
 //! Which nodes are live, as far as this one knows, and which of them are the closest to a digest.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -13,6 +13,8 @@ use crate::Time;
 /// A node counts as live for so long after a message came from it, even if discovery has not said so yet, and as gone
 /// for so long after a send to it failed, even if discovery has not noticed yet.
 const HEARSAY: Duration = Duration::from_secs(5);
+/// So many nodes around a digest may know of its leases.
+const CLOSEST: usize = 20;
 /// How many nodes may be known only so.
 const MOST_HEARSAY: usize = 1024;
 
@@ -26,7 +28,8 @@ pub(super) struct View {
     heard: BTreeMap<NodeId, Time>,
     gone: BTreeMap<NodeId, Time>,
     version: u64,
-    changed: Time,
+    /// Who came or went of late, the latest last.
+    changes: VecDeque<(Time, NodeId)>,
 }
 
 /// The closest live nodes to one digest, as of one version of the view.
@@ -42,21 +45,26 @@ pub(super) struct Rank {
 impl View {
     pub(super) fn new(me: NodeId, now: Time) -> Self {
         let (told, heard, gone) = Default::default();
-        Self { me, told, heard, gone, version: 0, changed: now }
+        Self { me, told, heard, gone, version: 0, changes: VecDeque::from([(now, me)]) }
     }
 
-    /// When the set last changed.
-    pub(super) const fn changed(&self) -> Time {
-        self.changed
+    /// When one of the [`CLOSEST`] to a digest last came or went. What goes on farther away has nothing to say of leases.
+    pub(super) fn changed_near(&self, digest: &Digest, rank: &Rank) -> Option<Time> {
+        let farthest = rank.others.get(CLOSEST - 1).map(|node| node.distance(digest));
+        let near = |node: NodeId| farthest.as_ref().is_none_or(|farthest| node.distance(digest) <= *farthest);
+        self.changes.iter().rev().find(|(_, node)| near(*node)).map(|(at, _)| *at)
     }
 
     pub(super) const fn version(&self) -> u64 {
         self.version
     }
 
-    fn change(&mut self, now: Time) {
+    fn change(&mut self, now: Time, node: NodeId) {
         self.version += 1;
-        self.changed = now;
+        while self.changes.front().is_some_and(|(at, _)| now.since(*at) > HEARSAY * 2) || self.changes.len() >= MOST_HEARSAY {
+            self.changes.pop_front();
+        }
+        self.changes.push_back((now, node));
     }
 
     /// Takes what discovery says now; returns the nodes that are live no longer.
@@ -74,7 +82,7 @@ impl View {
         }
         if !lost.is_empty() || !back.is_empty() {
             self.told = told;
-            self.change(now);
+            lost.iter().chain(&back).for_each(|node| self.change(now, *node));
         }
         lost
     }
@@ -90,7 +98,7 @@ impl View {
             self.heard.insert(node, now);
         }
         if !was_live && self.is_live(&node) {
-            self.change(now);
+            self.change(now, node);
         }
     }
 
@@ -98,7 +106,7 @@ impl View {
     pub(super) fn lost(&mut self, now: Time, node: NodeId) {
         if self.is_live(&node) {
             self.mark_gone(now, node);
-            self.change(now);
+            self.change(now, node);
         }
     }
 
@@ -111,11 +119,12 @@ impl View {
 
     /// Forgets hearsay that is too old.
     pub(super) fn sweep(&mut self, now: Time) {
-        let before = self.heard.len() + self.gone.len();
-        self.heard.retain(|_, at| now.since(*at) < HEARSAY);
-        self.gone.retain(|_, at| now.since(*at) < HEARSAY);
-        if self.heard.len() + self.gone.len() != before {
-            self.change(now);
+        let old = |(_, at): &(&NodeId, &Time)| now.since(**at) >= HEARSAY;
+        let nodes: Vec<NodeId> = self.heard.iter().chain(&self.gone).filter(old).map(|(node, _)| *node).collect();
+        for node in nodes {
+            self.heard.remove(&node);
+            self.gone.remove(&node);
+            self.change(now, node);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Capacity {
 
 /// However large the bandwidth-delay product, no more slots than this are open.
 const MOST_SLOTS: u32 = 32;
+/// How many more a seed's offers may take.
+pub const MORE_OFFERS: u32 = 3;
 
 impl Capacity {
     /// `streams` uploads side by side fill the uplink; `inflow_limit` bytes may be on their way in, over all swarms.
@@ -66,8 +68,18 @@ impl Capacity {
 
     /// Takes a slot if one is free and nobody has waited longer; otherwise the swarm waits its turn.
     pub(super) fn take_slot(&mut self, digest: &Digest, piece_bytes: u32) -> bool {
+        self.take_slot_of(digest, self.slots(piece_bytes), piece_bytes)
+    }
+
+    /// The same for the offer of a piece that nobody else has: the whole fleet waits for the seed's uplink, which must find
+    /// something to send also while those it has offered something are busy.
+    pub(super) fn take_slot_for_offer(&mut self, digest: &Digest, piece_bytes: u32) -> bool {
+        self.take_slot_of(digest, self.slots(piece_bytes) + MORE_OFFERS, piece_bytes)
+    }
+
+    fn take_slot_of(&mut self, digest: &Digest, slots: u32, piece_bytes: u32) -> bool {
         let nobody_before = self.waiting.front().is_none_or(|(first, _)| first == digest);
-        if self.open < self.slots(piece_bytes) && nobody_before {
+        if self.open < slots && nobody_before {
             self.forget(digest);
             self.open += 1;
             return true;

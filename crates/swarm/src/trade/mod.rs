@@ -21,7 +21,7 @@ mod swarm;
 mod uploads;
 mod zoning;
 
-pub use capacity::Capacity;
+pub use capacity::{Capacity, MORE_OFFERS};
 pub use event::{Fault, Input, Output, ReaderId, SlotId, Source, Why};
 pub use settings::Settings;
 pub use swarm::{State, Swarm};

@@ -81,7 +81,7 @@ impl Swarm {
         loop {
             let offer = if self.is_called_for_rare(now) { None } else { self.next_offer(now) };
             if let Some((to, piece)) = offer {
-                if !capacity.take_slot(&self.digest, piece_bytes) {
+                if !capacity.take_slot_for_offer(&self.digest, piece_bytes) {
                     return;
                 }
                 self.offer(now, to, piece);
@@ -142,10 +142,10 @@ impl Swarm {
         best.choose(&mut self.rng).map(|&node| (node, piece))
     }
 
-    /// A random neighbour that lacks something, one whose reader waits before all others.
+    /// Of two random neighbours that lack something, the one that lacks more: who fell behind catches up. One whose reader
+    /// waits goes before all others.
     fn next_neighbour(&mut self, now: Time) -> Option<NodeId> {
-        let mut chosen = None;
-        let mut seen = 0u32;
+        let mut open: Vec<(NodeId, u32)> = Vec::with_capacity(self.neighbours.len());
         for (node, neighbour) in &self.neighbours {
             if !neighbour.may_get_slot(now) {
                 continue;
@@ -153,12 +153,11 @@ impl Swarm {
             if neighbour.urgent.is_some_and(|piece| self.have.contains(piece)) {
                 return Some(*node);
             }
-            seen += 1;
-            if self.rng.random_range(0..seen) == 0 {
-                chosen = Some(*node);
-            }
+            open.push((*node, neighbour.lacks));
         }
-        chosen
+        let first = *open.choose(&mut self.rng)?;
+        let second = *open.choose(&mut self.rng)?;
+        Some(if second.1 > first.1 { second.0 } else { first.0 })
     }
 
     fn lapse(&self, now: Time, to: NodeId) -> Time {
@@ -215,10 +214,12 @@ impl Swarm {
     }
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        // When one of the pieces that fill it has come, it may have room.
+        let bar = self.pace.median().unwrap_or(self.settings.bar).min(self.settings.bar);
         if self.slots.unanswered(slot, from) {
             self.close(slot, capacity);
             if let Some(neighbour) = self.neighbours.get_mut(&from) {
-                neighbour.barred_until = Some(now + self.settings.bar);
+                neighbour.barred_until = Some(now + bar);
                 neighbour.urgent = None;
             }
         }
