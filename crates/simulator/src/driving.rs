@@ -655,6 +655,7 @@ impl Fleet<'_> {
             return;
         }
         this.wake_at = None;
+        self.check_woken(node);
         self.time_out(node);
         self.set_wake(node);
     }

@@ -78,6 +78,8 @@ pub(crate) struct Node {
     /// When each state machine wants to be woken, and when that was last entered.
     pub(crate) wakes: [Option<Time>; 3],
     pub(crate) wake_at: Option<Time>,
+    /// When it was last woken, and how often in that moment.
+    pub(crate) woken: (Time, u32),
 }
 
 impl Node {
@@ -117,6 +119,7 @@ impl Node {
             reader: 0,
             wakes: [None; 3],
             wake_at: None,
+            woken: (Time::ZERO, 0),
         }
     }
 
