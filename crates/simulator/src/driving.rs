@@ -633,9 +633,13 @@ impl Fleet<'_> {
         if self.life(gone) != life || self.reaches(node, gone) {
             return;
         }
-        self.nodes[node as usize].view.remove(&gone);
         let id = self.id(gone);
         self.tell_coordinator(node, CoordinatorInput::Unreachable { node: id });
+        if self.nodes[node as usize].view.remove(&gone) {
+            // Discovery has noticed too. Those that it has not missed yet stay in what it says.
+            let live = self.nodes[node as usize].view.iter().map(|&other| self.id(other)).collect();
+            self.tell_coordinator(node, CoordinatorInput::View { live });
+        }
         self.tell_member(node, MemberInput::Unreachable { node: id });
     }
 

@@ -132,6 +132,7 @@ impl Node {
     pub(crate) fn dies(&mut self) {
         self.disk = self.held().clone();
         self.alive = false;
+        self.hangs_until = Time::ZERO;
         self.life += 1;
         self.reads += 1;
         (self.member, self.swarm, self.lease, self.found) = (None, None, None, None);
