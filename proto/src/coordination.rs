@@ -121,9 +121,9 @@ pub enum ToMember {
         digest: Digest,
         /// Its length in bytes and visibility, once some member has found them.
         found: Option<Probe>,
-        /// With whom to trade, at most [`MAX_NEIGHBOURS`].
-        neighbours: Vec<Neighbour>,
-        /// The lease, where there is one.
+        /// With whom to trade, at most [`MAX_NEIGHBOURS`]; nothing where the Join said that it is known.
+        neighbours: Option<Vec<Neighbour>>,
+        /// The lease, where there is one and the Join did not say it.
         grant: Option<SignedGrant>,
         /// Who brings pieces into the member's zone, where there are several.
         importers: Option<Importers>,
@@ -214,6 +214,15 @@ pub struct Join {
     pub zone: String,
     /// The highest grant it has seen.
     pub highest: Option<SignedGrant>,
+    /// The [`mark`] of the neighbours that it was told of last, so that they are not told again.
+    pub neighbours: u64,
+}
+
+/// A number that tells lists of neighbours apart: who is in it, and how each is reached. FNV-1a over their form on the wire.
+#[must_use]
+pub fn mark(neighbours: &[Neighbour]) -> u64 {
+    let bytes = postcard::to_stdvec(neighbours).unwrap_or_default();
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What a node found at its origin.

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use shoal_proto::trade::Message;
-use shoal_swarm::{coordination::Member, trade::{MORE_OFFERS, Swarm},
+use shoal_swarm::{
+    coordination::Member,
+    trade::{MORE_OFFERS, Swarm},
 };
 
 use crate::{fleet::Fleet, network::NodeIndex, scenario::Begin};
 
 /// Leases of two sides that have met must have come down to one after so long.
 const MET: Duration = Duration::from_secs(20);
+/// A node is woken at most so often in one moment.
+const MOST_WOKEN: u32 = 1000;
 /// What a seed's death may cost of the origin, in bytes.
 const COST_OF_DEATH: u64 = 64 << 20;
 
@@ -52,6 +56,16 @@ impl Fleet<'_> {
         });
         if let Some(other) = other {
             self.broke(format!("nodes {node} and {other} both hold the lease"));
+        }
+    }
+
+    /// No deadline is named that cannot be met: time would stand still, and a real node's core be taken.
+    pub(crate) fn check_woken(&mut self, node: NodeIndex) {
+        let (at, times) = &mut self.nodes[node as usize].woken;
+        *times = if *at == self.now { *times + 1 } else { 0 };
+        *at = self.now;
+        if *times > MOST_WOKEN {
+            self.broke(format!("node {node} wants to be woken at once, again and again"));
         }
     }
 

@@ -7,6 +7,7 @@ use shoal_proto::{
     trade::Message,
 };
 use shoal_swarm::{
+    Time,
     coordination::{
         Input as CoordinatorInput, Member, MemberInput, MemberOutput, Output as CoordinatorOutput, Own, Settings,
         for_coordinator, for_member, unclaimed,
@@ -231,8 +232,17 @@ impl Fleet<'_> {
         let this = &mut self.nodes[node as usize];
         this.reading.push(read);
         let reads = this.reads;
-        let arrives = self.network.receive(read.begins + latency, node, bytes).max(read.ends + latency);
-        self.agenda.enter(arrives, Event::Read { node, reads, piece: piece.get() });
+        let (piece, ends) = (piece.get(), read.ends + latency);
+        self.agenda.enter(read.begins + latency, Event::Comes { node, reads, piece, ends });
+    }
+
+    /// The first byte of a piece comes from the origin: only now does it take the node's downlink, for what was cancelled
+    /// before must not.
+    pub(crate) fn comes(&mut self, node: NodeIndex, reads: u32, piece: u32, ends: Time) {
+        let Some(index) = self.layout.piece(piece).filter(|_| self.nodes[node as usize].reads == reads) else { return };
+        let bytes = u64::from(self.layout.piece_len(index));
+        let arrives = self.network.receive(self.now, node, bytes).max(ends);
+        self.agenda.enter(arrives, Event::Read { node, reads, piece });
     }
 
     pub(crate) fn stop_reading(&mut self, node: NodeIndex) {
@@ -644,9 +654,13 @@ impl Fleet<'_> {
         if self.life(gone) != life || self.reaches(node, gone) {
             return;
         }
-        self.nodes[node as usize].view.remove(&gone);
         let id = self.id(gone);
         self.tell_coordinator(node, CoordinatorInput::Unreachable { node: id });
+        if self.nodes[node as usize].view.remove(&gone) {
+            // Discovery has noticed too. Those that it has not missed yet stay in what it says.
+            let live = self.nodes[node as usize].view.iter().map(|&other| self.id(other)).collect();
+            self.tell_coordinator(node, CoordinatorInput::View { live });
+        }
         self.tell_member(node, MemberInput::Unreachable { node: id });
     }
 
@@ -666,6 +680,7 @@ impl Fleet<'_> {
             return;
         }
         this.wake_at = None;
+        self.check_woken(node);
         self.time_out(node);
         self.set_wake(node);
     }

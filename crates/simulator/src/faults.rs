@@ -170,10 +170,12 @@ impl Fleet<'_> {
         self.agenda.enter(self.now + Duration::from_millis(span), Event::Healed);
         for node in 0..self.scenario.nodes {
             let cut = |other: &NodeIndex| !self.reaches(node, *other);
-            let peers: Vec<NodeIndex> = self.nodes[node as usize].peers.keys().copied().filter(cut).collect();
+            let peers = self.nodes[node as usize].peers.iter().filter(|(other, _)| cut(other));
+            // Which of its lives the connection leads to: it may have died since.
+            let peers: Vec<(NodeIndex, u32)> = peers.map(|(&other, peer)| (other, peer.life)).collect();
             let view: Vec<NodeIndex> = self.nodes[node as usize].view.iter().copied().filter(cut).collect();
-            for peer in peers {
-                let event = Event::Disconnected { nodes: [node, peer], lives: self.lives(node, peer) };
+            for (peer, life) in peers {
+                let event = Event::Disconnected { nodes: [node, peer], lives: [self.life(node), life] };
                 self.agenda.enter(self.now + IDLE, event);
             }
             for gone in view {

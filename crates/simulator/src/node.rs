@@ -82,6 +82,8 @@ pub(crate) struct Node {
     /// When each state machine wants to be woken, and when that was last entered.
     pub(crate) wakes: [Option<Time>; 3],
     pub(crate) wake_at: Option<Time>,
+    /// When it was last woken, and how often in that moment.
+    pub(crate) woken: (Time, u32),
 }
 
 impl Node {
@@ -122,6 +124,7 @@ impl Node {
             reader: 0,
             wakes: [None; 3],
             wake_at: None,
+            woken: (Time::ZERO, 0),
         }
     }
 
@@ -134,6 +137,7 @@ impl Node {
     pub(crate) fn dies(&mut self) {
         self.disk = self.held().clone();
         self.alive = false;
+        self.hangs_until = Time::ZERO;
         self.life += 1;
         self.reads += 1;
         (self.member, self.swarm, self.lease, self.found) = (None, None, None, None);

@@ -33,7 +33,9 @@ impl Case {
         }
         if self.has_source() {
             self.serve(desk);
-        } else if desk.is_new_here(desk.view.changed_near(&self.digest, &self.rank)) && self.asked != Some(desk.view.version()) {
+        } else if desk.is_new_here(desk.view.changed_near(&self.digest, &self.rank))
+            && self.asked != Some(desk.view.version())
+        {
             self.ask(desk);
         } else {
             self.go_on(desk);

@@ -61,7 +61,9 @@ impl View {
 
     fn change(&mut self, now: Time, node: NodeId) {
         self.version += 1;
-        while self.changes.front().is_some_and(|(at, _)| now.since(*at) > HEARSAY * 2) || self.changes.len() >= MOST_HEARSAY {
+        while self.changes.front().is_some_and(|(at, _)| now.since(*at) > HEARSAY * 2)
+            || self.changes.len() >= MOST_HEARSAY
+        {
             self.changes.pop_front();
         }
         self.changes.push_back((now, node));

@@ -35,6 +35,9 @@ pub(super) struct Seeding {
 
 /// How long to wait for a second holder while the origin's pace is not known.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait at least: pieces that had come while this process stood still are told of in one moment, which says
+/// nothing of the origin's pace, and no patience at all would leave the limit of sole pieces without effect.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 /// How long to wait for pieces that others were said to have before they are read.
 const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -109,7 +112,7 @@ impl Seeding {
     }
 
     fn patience(&self, pieces: u32) -> Duration {
-        self.pace.median().map_or(FIRST_PATIENCE, |median| median * pieces)
+        self.pace.median().map_or(FIRST_PATIENCE, |median| (median * pieces).max(SHORTEST_PATIENCE))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rand::{RngExt, seq::IndexedRandom};
+use rand::seq::IndexedRandom;
 use shoal_proto::{
     NodeId,
     trade::{Lacks, Message},
@@ -10,6 +10,9 @@ use shoal_proto::{
 
 use super::{Capacity, Output, SlotId, Swarm, Why, neighbour::Neighbour, pace::Pace, seeding::Seeding};
 use crate::Time;
+
+/// Among how many neighbours a slot's is chosen.
+const CHOICES: usize = 4;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +145,8 @@ impl Swarm {
         best.choose(&mut self.rng).map(|&node| (node, piece))
     }
 
-    /// Of two random neighbours that lack something, the one that lacks more: who fell behind catches up. One whose reader
-    /// waits goes before all others.
+    /// Of a few random neighbours that lack something, the one that lacks most: who fell behind catches up (Mitzenmacher
+    /// 2001, the power of two choices). One whose reader waits goes before all others.
     fn next_neighbour(&mut self, now: Time) -> Option<NodeId> {
         let mut open: Vec<(NodeId, u32)> = Vec::with_capacity(self.neighbours.len());
         for (node, neighbour) in &self.neighbours {
@@ -155,9 +158,8 @@ impl Swarm {
             }
             open.push((*node, neighbour.lacks));
         }
-        let first = *open.choose(&mut self.rng)?;
-        let second = *open.choose(&mut self.rng)?;
-        Some(if second.1 > first.1 { second.0 } else { first.0 })
+        let drawn = (0..CHOICES).filter_map(|_| open.choose(&mut self.rng).copied());
+        drawn.max_by_key(|(_, lacks)| *lacks).map(|(node, _)| node)
     }
 
     fn lapse(&self, now: Time, to: NodeId) -> Time {
