@@ -96,7 +96,7 @@ impl Flights {
 impl Swarm {
     /// As many as a node has slots: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
     /// In the simulator four more than that cost 512 nodes a fifth of the time.
-    fn most_in_flight(&self, capacity: &Capacity) -> usize {
+    pub(super) fn most_in_flight(&self, capacity: &Capacity) -> usize {
         capacity.slots(self.layout.piece_bytes()) as usize
     }
 
@@ -106,6 +106,9 @@ impl Swarm {
 
     /// A neighbour lets this node pick a piece of its.
     pub(super) fn answer_slot(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.asked_at = None;
+        }
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
         let room = self.flights.awaited() < self.most_in_flight(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
@@ -151,7 +154,7 @@ impl Swarm {
         self.say_with_news(from, Message::Take { slot, piece: number, lacks });
     }
 
-    fn deadlines(&self) -> (Duration, Duration) {
+    pub(super) fn deadlines(&self) -> (Duration, Duration) {
         match self.pace.median() {
             Some(median) => {
                 let floor = self.settings.shortest_deadline;
@@ -370,8 +373,11 @@ impl Swarm {
         self.flights.called_at = Some(now);
         let wanted = self.starved().into_iter().chain(self.have.first_missing(0));
         let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
-        let held =
-            |neighbour: &Neighbour| neighbour.have.contains(piece) && !neighbour.shut_out(now) && !neighbour.doubted();
+        let comes_abroad = self.may_import(now, piece);
+        let held = |neighbour: &Neighbour| {
+            let sound = !neighbour.shut_out(now) && !neighbour.doubted() && (comes_abroad || !neighbour.abroad);
+            sound && neighbour.have.contains(piece)
+        };
         let holders = self.neighbours.iter().filter(|(_, neighbour)| held(neighbour)).map(|(node, _)| *node);
         let here: Vec<NodeId> = holders.collect();
         if let Some(&node) = here.choose(&mut self.rng) {
@@ -393,6 +399,7 @@ impl Swarm {
     /// One that has nothing on its way has to be woken to ask.
     pub(super) fn next_call(&self) -> Option<(Time, Why)> {
         let idle = self.flights.awaited() == 0 && self.pace.median().is_some();
-        self.call_at().filter(|_| idle).map(|at| (at, Why::Starved))
+        let here = self.call_at().filter(|_| idle);
+        here.into_iter().chain(self.next_call_abroad()).min().map(|at| (at, Why::Starved))
     }
 }
