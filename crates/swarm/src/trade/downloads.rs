@@ -240,6 +240,9 @@ impl Swarm {
         let mut offered_by = None;
         for flight in self.flights.by_piece.remove(&number).unwrap_or_default() {
             capacity.release(self.bytes_of(number));
+            if let (Source::Origin, Some(seeding)) = (flight.from, &mut self.seeding) {
+                seeding.landed();
+            }
             if flight.from == from {
                 self.delivered(now, from, now.since(flight.since));
                 offered_by = offered_by.or(if flight.offered { Some(from) } else { None });
@@ -281,17 +284,20 @@ impl Swarm {
 
     /// A piece did not come, or came wrong.
     pub(super) fn missed(&mut self, now: Time, piece: u32, from: Source, fault: Fault, capacity: &mut Capacity) {
-        if self.flights.remove(piece, from) {
-            capacity.release(self.bytes_of(piece));
+        self.end_flight(piece, from, capacity);
+        if let (Source::Neighbour(node), Fault::WrongBytes) = (from, fault) {
+            self.shut_out(now, node);
         }
-        match from {
-            Source::Origin => {
-                if let Some(seeding) = &mut self.seeding {
-                    seeding.missed();
-                }
-            }
-            Source::Neighbour(node) if fault == Fault::WrongBytes => self.shut_out(now, node),
-            Source::Neighbour(_) => {}
+    }
+
+    /// A piece comes from there no longer, nor is it here: the seed may have to read it after all.
+    fn end_flight(&mut self, piece: u32, from: Source, capacity: &mut Capacity) {
+        if !self.flights.remove(piece, from) {
+            return;
+        }
+        capacity.release(self.bytes_of(piece));
+        if let Some(seeding) = &mut self.seeding {
+            seeding.missed(piece, from);
         }
     }
 
@@ -355,8 +361,7 @@ impl Swarm {
             }
         }
         for (number, node) in stolen {
-            self.flights.remove(number, Source::Neighbour(node));
-            capacity.release(self.bytes_of(number));
+            self.end_flight(number, Source::Neighbour(node), capacity);
             if let Some(piece) = self.layout.piece(number) {
                 self.outputs.push_back(Output::Abandon { piece, from: node });
             }
