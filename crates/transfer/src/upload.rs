@@ -108,7 +108,7 @@ impl Peer {
             return Err(UploadError::Gone { node, why: Disconnect::Closed });
         }
         let _under_way = context.uploads.token();
-        let head = codec::encode(&header, MAX_PIECE_HEADER).map_err(|error| UploadError::Head { node, error })?;
+        let head = codec::encode_brief(&header, MAX_PIECE_HEADER).map_err(|error| UploadError::Head { node, error })?;
 
         let mut reading = Reading::begin(source, length, u64::from(context.config.upload_chunk.max(1)));
         let open = async { self.0.connection.open_uni().await.map_err(WriteError::from) };

@@ -87,7 +87,7 @@ async fn messages_keep_their_order_and_pieces_are_whole() {
     assert_eq!((counts.piece_bytes_sent, counts.piece_bytes_received), (3 << 20, 3 << 20));
     let (named, known) = (1 + 1 + 1 + 32, 1 + 1);
     let passes: usize = (0..2000).map(|slot| if slot < 128 { 3 } else { 4 }).sum();
-    assert_eq!(counts.control_bytes_received, (2000 * (5 + known) + passes + named - known) as u64);
+    assert_eq!(counts.control_bytes_received, (2000 * (1 + known) + passes + named - known) as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

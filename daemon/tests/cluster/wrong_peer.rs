@@ -136,7 +136,7 @@ fn fingerprint(state: &Midstate) -> [u8; 8] {
 
 /// The same segment with one bit of its last midstate flipped.
 fn forged(signed: &SignedSegment) -> SignedSegment {
-    let mut body = codec::encode(signed, codec::MAX_PIECE_HEADER).unwrap().split_off(codec::HEAD_BYTES);
+    let mut body = codec::body(signed, codec::MAX_PIECE_HEADER).unwrap();
     // Behind the midstates stand the signer and the signature.
     let last = body.len() - 32 - 64 - 1;
     body[last] ^= 1;
