@@ -208,12 +208,12 @@ mod tests {
         let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key.id() });
         let states = [Midstate::Sha512([u64::MAX; 8]); MAX_SEGMENT_STATES];
         let testimony = Segment::new(digest, u64::MAX, authority, u32::MAX, &states).sign(&key).testimony();
-        let (piece, slot, proof) = (u32::MAX, u32::MAX, vec![testimony.clone(), testimony]);
-        let mut header = PieceHeader { digest, piece, slot, from: [1; 8], to: [2; 8], proof };
-        let frame = encode_brief(&header, MAX_PIECE_HEADER).unwrap();
-        assert_eq!(decode::<PieceHeader>(unwrapped(&frame)).unwrap(), header);
-        header.proof.extend_from_within(..);
-        assert!(matches!(encode_brief(&header, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
+        let header = PieceHeader { piece: u32::MAX, link: [1; 8], proof: vec![testimony.clone(), testimony] };
+        let mut head = (u16::MAX, header);
+        let frame = encode_brief(&head, MAX_PIECE_HEADER).unwrap();
+        assert_eq!(decode::<(u16, PieceHeader)>(unwrapped(&frame)).unwrap(), head);
+        head.1.proof.extend_from_within(..);
+        assert!(matches!(encode_brief(&head, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = decode::<Envelope>(&bytes);
             let _ = decode::<Coordination>(&bytes);
-            let _ = decode::<PieceHeader>(&bytes);
+            let _ = decode::<(u16, PieceHeader)>(&bytes);
         }
 
         #[test]

@@ -114,10 +114,12 @@ impl Heads {
         let authority = Authority::Lease(Epoch { number: 1, coordinator: key.id() });
         let states = [Midstate::initial(Algorithm::Sha256)];
         let testimony = Segment::new(digest, length, authority, pieces, &states).sign(&key).testimony();
-        let bare = PieceHeader { digest, piece: pieces, slot: 1 << 14, from: [0; 8], to: [0; 8], proof: Vec::new() };
+        let bare = PieceHeader { piece: pieces, link: [0; 8], proof: Vec::new() };
         let with = PieceHeader { proof: vec![testimony], ..bare.clone() };
-        let bare = body(&bare);
-        Self { bare, midstate: body(&with) - bare }
+        // The one blob of a simulation has number 0.
+        let head = |header| body(&(0u16, header));
+        let bare = head(bare);
+        Self { bare, midstate: head(with) - bare }
     }
 
     pub(crate) fn bytes(self, lacks: Lacks) -> u64 {

@@ -34,7 +34,7 @@ pub(crate) struct Newcomer {
 enum Head {
     Piece(IncomingPiece),
     Broken(CodecError),
-    /// It came too late, or the sender gave it up.
+    /// It came too late, is of no blob that was spoken of, or the sender gave it up.
     Nothing,
 }
 
@@ -146,10 +146,18 @@ async fn head(peer: Peer, mut stream: RecvStream) -> Head {
             }
         };
         stream.read_exact(&mut frame[body.clone()]).await?;
-        Ok::<_, ReadExactError>(codec::decode::<PieceHeader>(&frame[body]))
+        Ok::<_, ReadExactError>(codec::decode::<(u16, PieceHeader)>(&frame[body]))
     };
     match timeout(limit, reading).await {
-        Ok(Ok(Ok(header))) => Head::Piece(IncomingPiece::new(peer, header, stream)),
+        Ok(Ok(Ok((number, header)))) => {
+            let named = peer.0.speaking.lock().digest(number);
+            if let Some(digest) = named {
+                Head::Piece(IncomingPiece::new(peer, digest, header, stream))
+            } else {
+                let _ = stream.stop(Refusal::Unwanted.code());
+                Head::Nothing
+            }
+        }
         Ok(Ok(Err(error))) => Head::Broken(error),
         Ok(Err(ReadExactError::FinishedEarly(_))) => {
             Head::Broken(CodecError::Malformed("a piece's stream ended in its head".to_owned()))

@@ -9,7 +9,7 @@ use shoal_proto::{
     codec::{self, CodecError, MAX_PIECE_HEADER, MAX_TRADE_BODY},
     topics::{Topic, TopicError},
 };
-use shoal_transfer::{Disconnect, Event, PieceError, SendError, TransferConfig};
+use shoal_transfer::{Disconnect, Event, Peer, PieceError, SendError, TransferConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_is_too_long_or_makes_no_sense_ends_its_peer() {
@@ -64,16 +64,49 @@ async fn a_piece_without_a_head_ends_its_peer_and_a_late_one_its_stream() {
     assert_eq!(closed(&peer.connection).await.0, 3);
 }
 
+/// An honest node speaks of the blob, which has number 0 on its side then.
+async fn spoken_of(to_peer: &Peer, peer: &mut rogue::Rogue) {
+    to_peer.send(&pass(1)).unwrap();
+    bounded(peer.recv.read_exact(&mut [0])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_of_no_blob_that_was_spoken_of_is_not_taken() {
+    let (a, mut events, addr) = endpoint(1, &[7], TransferConfig::default());
+    let mut peer = rogue(2, &[7], 1, a.node(), addr).await;
+    let to_peer = connected(&mut events).await;
+    let head = |number: u16| codec::encode_brief(&(number, header(3)), MAX_PIECE_HEADER).unwrap();
+    // What the sender itself calls the blob is nothing to the receiver.
+    peer.send.write_all(&written(Topic::New(0, digest()), 5)).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::Message { .. }));
+    for (number, spoken) in [(0, false), (1, true), (u16::MAX, true)] {
+        if spoken {
+            spoken_of(&to_peer, &mut peer).await;
+        }
+        let mut stream = peer.connection.open_uni().await.unwrap();
+        stream.write_all(&head(number)).await.unwrap();
+        let code = bounded(stream.stopped()).await.unwrap().map(quinn::VarInt::into_inner);
+        assert_eq!(code, Some(1), "unwanted, number {number}");
+    }
+    // The connection has taken no harm.
+    let mut stream = peer.connection.open_uni().await.unwrap();
+    stream.write_all(&head(0)).await.unwrap();
+    let Event::Piece(piece) = next(&mut events).await else { panic!("no piece") };
+    assert_eq!(piece.digest(), digest());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_stalls_is_given_up() {
     let config = TransferConfig { stall_timeout: Duration::from_millis(300), ..TransferConfig::default() };
     let (a, mut events, addr) = endpoint(1, &[7], config);
-    let peer = rogue(2, &[7], 1, a.node(), addr).await;
+    let mut peer = rogue(2, &[7], 1, a.node(), addr).await;
     let to_peer = connected(&mut events).await;
+    spoken_of(&to_peer, &mut peer).await;
     let mut stream = peer.connection.open_uni().await.unwrap();
-    stream.write_all(&codec::encode_brief(&header(3), MAX_PIECE_HEADER).unwrap()).await.unwrap();
+    stream.write_all(&codec::encode_brief(&(0, header(3)), MAX_PIECE_HEADER).unwrap()).await.unwrap();
     stream.write_all(b"some").await.unwrap();
     let Event::Piece(piece) = next(&mut events).await else { panic!("no piece") };
+    assert_eq!((piece.digest(), piece.header()), (digest(), &header(3)));
     let mut piece = piece.accept(100);
     assert_eq!(bounded(piece.read_chunk()).await.unwrap().unwrap(), "some");
     assert_eq!(bounded(piece.read_chunk()).await, Err(PieceError::Stalled { node: key(2).id() }));
@@ -81,8 +114,10 @@ async fn a_sender_that_stalls_is_given_up() {
     assert!(bounded(stream.stopped()).await.unwrap().is_some());
 
     // A receiver that does not read.
+    peer.send.write_all(&written(Topic::New(0, digest()), 5)).await.unwrap();
+    assert!(matches!(next(&mut events).await, Event::Message { .. }));
     let zeros = |range: std::ops::Range<u64>| Ok(bytes::Bytes::from(vec![0; (range.end - range.start) as usize]));
-    let stalled = bounded(to_peer.upload(header(0), 64 << 20, zeros)).await.unwrap_err();
+    let stalled = bounded(to_peer.upload(digest(), header(0), 64 << 20, zeros)).await.unwrap_err();
     assert!(matches!(stalled, shoal_transfer::UploadError::Stalled { .. }), "{stalled}");
 }
 

@@ -90,7 +90,13 @@ pub fn written(topic: Topic, slot: u32) -> Vec<u8> {
 }
 
 pub fn header(piece: u32) -> PieceHeader {
-    PieceHeader { digest: digest(), piece, slot: 1, from: [1; 8], to: [2; 8], proof: Vec::new() }
+    PieceHeader { piece, link: [1; 8], proof: Vec::new() }
+}
+
+/// Has one side speak of a blob, so that the other may send pieces of it.
+pub async fn speak(peer: &shoal_transfer::Peer, digest: shoal_blob::Digest, events: &mut Receiver<Event>) {
+    peer.send(&Letter { digest, ..pass(0) }).unwrap();
+    assert!(matches!(next(events).await, Event::Message { .. }));
 }
 
 /// Dials with a node's own certificate, and no proof.
