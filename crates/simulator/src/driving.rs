@@ -127,7 +127,7 @@ impl Fleet<'_> {
                 self.perform(node, output, &mut letters, &mut inputs);
             }
             for (to, first, rest, letter) in letters {
-                self.post(node, to, first, rest, letter);
+                self.post(node, to, first, rest, &letter);
             }
             let this = &mut self.nodes[node as usize];
             while this.capacity.next_turn().is_some() {
@@ -145,7 +145,7 @@ impl Fleet<'_> {
     }
 
     /// Sends what one neighbour is told in one go.
-    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, letter: weight::Letter) {
+    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, letter: &weight::Letter) {
         let Some(peer) = self.nodes[from as usize].peers.get(&to).copied() else { return };
         let bytes = letter.bytes(&self.digest, peer.named);
         let bytes = bytes + weight::datagrams(bytes);
@@ -172,7 +172,7 @@ impl Fleet<'_> {
                     .then(|| self.introduce_lease(node, to))
                     .flatten();
                 let begun = letters.iter().position(|(whom, ..)| *whom == to);
-                let mut letter = begun.map_or_else(weight::Letter::default, |at| letters[at].3);
+                let mut letter = begun.map(|at| std::mem::take(&mut letters[at].3)).unwrap_or_default();
                 grant.iter().chain([&message]).for_each(|message| letter.add(message));
                 match begun {
                     Some(at) => {
@@ -418,7 +418,7 @@ impl Fleet<'_> {
     fn part_from(&mut self, node: NodeIndex, other: NodeIndex) {
         let mut letter = weight::Letter::default();
         letter.add(&Message::Bye);
-        self.post(node, other, Message::Bye, Vec::new(), letter);
+        self.post(node, other, Message::Bye, Vec::new(), &letter);
         self.nodes[node as usize].expected.retain(|(_, from)| *from != other);
         self.tell_swarm(node, Input::Parted { node: self.id(other) });
     }
