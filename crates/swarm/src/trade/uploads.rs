@@ -166,11 +166,12 @@ impl Swarm {
         drawn.max_by_key(|(_, behind)| *behind).map(|(node, _)| node)
     }
 
-    /// How far a neighbour that lacks so many pieces counts as behind. One that lacks more than its window picks near its
-    /// reader, where everybody has everything: it has only come later, and is not to be fed before those at the front.
+    /// How far a neighbour that lacks so many pieces counts as behind: most at a quarter of the window, and beyond two windows
+    /// not at all. One that lacks more has come later and picks near its reader, where everybody has everything; it is not to
+    /// be fed before those at the front.
     const fn behind(&self, lacks: u32) -> u32 {
-        let window = self.settings.window;
-        if lacks <= window { lacks } else { (2 * window).saturating_sub(lacks) }
+        let (most, none) = (self.settings.window / 4, self.settings.window * 2);
+        if lacks <= most { lacks } else { none.saturating_sub(lacks) * most / (none - most) }
     }
 
     fn lapse(&self, now: Time, to: NodeId) -> Time {
