@@ -1,6 +1,16 @@
 //! Whole fleets in virtual time: the swarm that the daemon drives, on a pretended network.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    path::PathBuf,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
@@ -31,6 +41,7 @@ pub(crate) struct Args {
     /// Run a flash crowd of 512 nodes and 1,024 pieces, and what others do on the same network beside it
     #[arg(long, conflicts_with_all = ["scenario", "all"])]
     baselines: bool,
+
     /// Run random scenarios for so long instead; what breaks is made small and kept
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["list", "scenario", "all", "baselines", "json"])]
     explore: Option<f64>,
@@ -50,6 +61,10 @@ pub(crate) struct Args {
     /// Other chances; of the first one, when exploring
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
+
+    /// With --all: so many side by side, instead of one for each core
+    #[arg(long, value_name = "N", requires = "all")]
+    jobs: Option<NonZero<usize>>,
 
     /// Print one JSON object, or with --all an array, and nothing else, on standard output
     #[arg(long)]
@@ -97,14 +112,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "scenario", "ratio", "median", "origin", "control", "lag", "events", "wall"
         );
     }
-    let mut reports = Vec::new();
-    for entry in entries {
-        let report = run_one(entry, args)?;
-        if !args.json {
-            show(&report);
-        }
-        reports.push(report);
-    }
+    let reports = run_each(&entries, args)?;
     if args.json && args.all {
         println!("{}", serde_json::to_string(&reports)?);
     } else if let (true, Some(report)) = (args.json, reports.first()) {
@@ -113,6 +121,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let missed = reports.iter().filter(|report| !report.pass).count();
     ensure!(missed == 0, "{missed} of {} scenarios miss their gates", reports.len());
     Ok(())
+}
+
+/// Runs them side by side, and shows each as soon as those before it have been shown.
+fn run_each(entries: &[Entry], args: &Args) -> anyhow::Result<Vec<Report>> {
+    let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let jobs = args.jobs.unwrap_or(cores).get().min(entries.len());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (done, reports) = mpsc::channel();
+        for _ in 0..jobs {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(entry) = entries.get(index) else { return };
+                    if done.send((index, run_one(entry.clone(), args))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let (mut early, mut shown) = (BTreeMap::new(), Vec::new());
+        for (index, report) in reports {
+            early.insert(index, report?);
+            while let Some(report) = early.remove(&shown.len()) {
+                if !args.json {
+                    show(&report);
+                }
+                shown.push(report);
+            }
+        }
+        Ok(shown)
+    })
 }
 
 fn run_one(mut entry: Entry, args: &Args) -> anyhow::Result<Report> {

@@ -1,15 +1,22 @@
-//! Frames: a version byte, a length, a body. The length is checked before anything is allocated for it.
+//! Frames: a head that says how long the body is, and the body. The length is checked before anything is allocated for it.
+//!
+//! A frame that may be the first word between two daemons says their version before a length of four bytes. Where both have
+//! said theirs, on an admitted connection, frames are brief: the length alone, as a varint, one byte where that is enough.
 //!
 //! The body is postcard; a frame that is valid but longer than its value is refused, so that nothing can hide behind it.
+
+use std::ops::Range;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::topics::TopicError;
 
 /// The version that this daemon speaks. It reads no other.
-pub const VERSION: u8 = 2;
-/// How many bytes stand before a body: the version and the body's length, big-endian.
+pub const VERSION: u8 = 3;
+/// How many bytes stand before a body that is not brief: the version and the body's length, big-endian.
 pub const HEAD_BYTES: usize = 5;
+/// The longest head of a brief frame, in bytes: a varint of 32 bits.
+pub const MAX_BRIEF_HEAD: usize = 5;
 /// The longest body on the control stream between neighbours, in bytes: a bitmap of a million pieces.
 pub const MAX_TRADE_BODY: usize = 512 << 10;
 /// The longest body of a coordination message, in bytes.
@@ -44,30 +51,47 @@ pub enum CodecError {
     Topic(#[from] TopicError),
 }
 
+/// The body of a frame for a value.
+///
+/// # Errors
+/// [`CodecError::TooLong`] when it is longer than `limit`.
+pub fn body<T: Serialize>(value: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
+    let body = postcard::to_stdvec(value).map_err(|error| CodecError::Malformed(error.to_string()))?;
+    bounded(body.len(), limit)?;
+    Ok(body)
+}
+
 /// A frame for a value.
 ///
 /// # Errors
 /// [`CodecError::TooLong`] when the value's body is longer than `limit`.
 pub fn encode<T: Serialize>(value: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
-    encode_before(value, &[], limit)
+    let body = body(value, limit)?;
+    let length = bounded(body.len(), limit)?;
+    Ok([&[VERSION][..], &length.to_be_bytes(), &body].concat())
 }
 
-/// A frame for a value and what follows it, the rest of the body, which has been encoded already.
+/// A brief frame for a value.
 ///
 /// # Errors
-/// [`CodecError::TooLong`] when both together are longer than `limit`.
-pub fn encode_before<T: Serialize>(value: &T, rest: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    let mut frame = postcard::to_extend(value, vec![VERSION, 0, 0, 0, 0])
-        .map_err(|error| CodecError::Malformed(error.to_string()))?;
-    frame.extend_from_slice(rest);
-    let length = frame.len() - HEAD_BYTES;
-    match u32::try_from(length) {
-        Ok(prefix) if length <= limit => {
-            frame[1..HEAD_BYTES].copy_from_slice(&prefix.to_be_bytes());
-            Ok(frame)
-        }
-        _ => Err(CodecError::TooLong { length, limit }),
-    }
+/// [`CodecError::TooLong`] when the value's body is longer than `limit`.
+pub fn encode_brief<T: Serialize>(value: &T, limit: usize) -> Result<Vec<u8>, CodecError> {
+    brief(&[&body(value, limit)?], limit)
+}
+
+/// A brief frame whose body has been encoded already, in parts.
+///
+/// # Errors
+/// [`CodecError::TooLong`] when the parts together are longer than `limit`.
+pub fn brief(parts: &[&[u8]], limit: usize) -> Result<Vec<u8>, CodecError> {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let head = body(&bounded(length, limit)?, MAX_BRIEF_HEAD)?;
+    Ok([&[&head[..]], parts].concat().concat())
+}
+
+/// A length as heads say it.
+fn bounded(length: usize, limit: usize) -> Result<u32, CodecError> {
+    u32::try_from(length).ok().filter(|_| length <= limit).ok_or(CodecError::TooLong { length, limit })
 }
 
 /// How long the body is that follows this head, in bytes: at most `limit`.
@@ -83,6 +107,26 @@ pub fn body_length(head: [u8; HEAD_BYTES], limit: usize) -> Result<usize, CodecE
         Err(CodecError::TooLong { length, limit })
     } else {
         Ok(length)
+    }
+}
+
+/// Where the body stands in the brief frame that begins here, at most `limit` bytes of it; `None` when its head is not whole.
+///
+/// # Errors
+/// [`CodecError`] on too long a body, or a length that has another form than the shortest; the connection is of no use then.
+pub fn brief_body(bytes: &[u8], limit: usize) -> Result<Option<Range<usize>>, CodecError> {
+    let (length, rest) = match postcard::take_from_bytes::<u32>(bytes) {
+        Ok((length, rest)) => (length as usize, rest),
+        Err(postcard::Error::DeserializeUnexpectedEnd) => return Ok(None),
+        Err(_) => return Err(CodecError::Malformed("its length is not a number".to_owned())),
+    };
+    let head = bytes.len() - rest.len();
+    if head > 1 && bytes[head - 1] == 0 {
+        Err(CodecError::Malformed("its length has more bytes than it needs".to_owned()))
+    } else if length > limit {
+        Err(CodecError::TooLong { length, limit })
+    } else {
+        Ok(Some(head..head + length))
     }
 }
 
@@ -103,15 +147,18 @@ mod tests {
     use super::*;
     use crate::{
         Authority, Epoch, MAX_SEGMENT_STATES, NodeKey, PieceHeader, Segment,
+        coordination::{Coordination, ToMember},
         topics::Topic,
         trade::{Envelope, Hello, MAX_MESSAGES, Message},
     };
     use proptest::prelude::*;
     use shoal_blob::{Digest, Midstate, PieceSet};
 
-    fn split(frame: &[u8]) -> ([u8; HEAD_BYTES], &[u8]) {
-        let (head, body) = frame.split_first_chunk().unwrap();
-        (*head, body)
+    /// The body of a brief frame that is alone.
+    fn unwrapped(frame: &[u8]) -> &[u8] {
+        let body = brief_body(frame, usize::MAX).unwrap().unwrap();
+        assert_eq!(body.end, frame.len());
+        &frame[body]
     }
 
     #[test]
@@ -121,10 +168,37 @@ mod tests {
         let hello = Hello { length: 1 << 44, have, wants: true, zone: "z".repeat(64) };
         let topic = Topic::New(4095, Digest::Sha512([1; 64]));
         let envelope = Envelope { topic, messages: vec![Message::Hello(hello)] };
-        let frame = encode(&envelope, MAX_TRADE_BODY).unwrap();
-        let (head, body) = split(&frame);
-        assert_eq!(body_length(head, MAX_TRADE_BODY).unwrap(), body.len());
-        assert_eq!(decode::<Envelope>(body).unwrap(), envelope);
+        let frame = encode_brief(&envelope, MAX_TRADE_BODY).unwrap();
+        assert_eq!(decode::<Envelope>(unwrapped(&frame)).unwrap(), envelope);
+    }
+
+    #[test]
+    fn a_frame_says_its_version_and_its_length() {
+        let message = Coordination::ToMember(ToMember::Survey { digest: Digest::Sha256([1; 32]) });
+        let frame = encode(&message, MAX_COORDINATION_BODY).unwrap();
+        let (head, rest) = frame.split_first_chunk().unwrap();
+        assert_eq!((head[0], body_length(*head, MAX_COORDINATION_BODY)), (VERSION, Ok(rest.len())));
+        assert_eq!(rest, body(&message, MAX_COORDINATION_BODY).unwrap());
+        assert_eq!(decode::<Coordination>(rest).as_ref(), Ok(&message));
+    }
+
+    #[test]
+    fn brief_frames_that_are_too_long_or_say_so_oddly_are_refused_by_their_heads() {
+        let malformed = |head: &[u8]| matches!(brief_body(head, MAX_TRADE_BODY), Err(CodecError::Malformed(_)));
+        assert_eq!(brief_body(&[100], 100), Ok(Some(1..101)));
+        assert_eq!(brief_body(&[101], 100), Err(CodecError::TooLong { length: 101, limit: 100 }));
+        let endless = brief_body(&[255, 255, 255, 255, 15], 100);
+        assert_eq!(endless, Err(CodecError::TooLong { length: u32::MAX as usize, limit: 100 }));
+        // Not the shortest, beyond 32 bits, without an end.
+        for head in [&[0x80, 0][..], &[0xe4, 0x80, 0], &[255, 255, 255, 255, 16], &[128; 5], &[255; 9]] {
+            assert!(malformed(head), "{head:?}");
+        }
+        // Cut short.
+        for head in [&[][..], &[0x80], &[255; 4]] {
+            assert_eq!(brief_body(head, MAX_TRADE_BODY), Ok(None), "{head:?}");
+        }
+        assert!(encode_brief(&vec![0u8; 100], 100).is_err());
+        assert!(brief(&[&[0; 60], &[0; 41]], 100).is_err());
     }
 
     #[test]
@@ -134,12 +208,12 @@ mod tests {
         let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key.id() });
         let states = [Midstate::Sha512([u64::MAX; 8]); MAX_SEGMENT_STATES];
         let testimony = Segment::new(digest, u64::MAX, authority, u32::MAX, &states).sign(&key).testimony();
-        let (piece, slot, proof) = (u32::MAX, u32::MAX, vec![testimony.clone(), testimony]);
-        let mut header = PieceHeader { digest, piece, slot, from: [1; 8], to: [2; 8], proof };
-        let frame = encode(&header, MAX_PIECE_HEADER).unwrap();
-        assert_eq!(decode::<PieceHeader>(split(&frame).1).unwrap(), header);
-        header.proof.extend_from_within(..);
-        assert!(matches!(encode(&header, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
+        let header = PieceHeader { piece: u32::MAX, link: [1; 8], proof: vec![testimony.clone(), testimony] };
+        let mut head = (u16::MAX, header);
+        let frame = encode_brief(&head, MAX_PIECE_HEADER).unwrap();
+        assert_eq!(decode::<(u16, PieceHeader)>(unwrapped(&frame)).unwrap(), head);
+        head.1.proof.extend_from_within(..);
+        assert!(matches!(encode_brief(&head, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
     }
 
     #[test]
@@ -153,7 +227,7 @@ mod tests {
     #[test]
     fn an_envelope_holds_some_messages_and_not_too_many() {
         let mut envelope = Envelope { topic: Topic::Known(1), messages: vec![Message::Bye; MAX_MESSAGES] };
-        let read = |envelope: &Envelope| decode::<Envelope>(split(&encode(envelope, MAX_TRADE_BODY).unwrap()).1);
+        let read = |envelope: &Envelope| decode::<Envelope>(&body(envelope, MAX_TRADE_BODY).unwrap());
         assert_eq!(read(&envelope).as_ref(), Ok(&envelope));
         envelope.messages.push(Message::Bye);
         assert!(matches!(read(&envelope), Err(CodecError::Malformed(_))));
@@ -166,33 +240,58 @@ mod tests {
     #[test]
     fn a_topic_goes_before_messages_that_were_encoded_without_it() {
         let envelope = Envelope { topic: Topic::Known(300), messages: vec![Message::Slot { slot: 9 }, Message::Bye] };
-        let whole = encode(&envelope, MAX_TRADE_BODY).unwrap();
-        let messages = encode(&envelope.messages, MAX_TRADE_BODY).unwrap();
-        assert_eq!(encode_before(&envelope.topic, split(&messages).1, MAX_TRADE_BODY).unwrap(), whole);
+        let whole = encode_brief(&envelope, MAX_TRADE_BODY).unwrap();
+        let (topic, messages) = (body(&envelope.topic, 10).unwrap(), body(&envelope.messages, 10).unwrap());
+        assert_eq!(brief(&[&topic, &messages], MAX_TRADE_BODY).unwrap(), whole);
     }
 
     #[test]
     fn what_is_said_most_is_short() {
-        let frame = |messages| encode(&Envelope { topic: Topic::Known(3), messages }, MAX_TRADE_BODY).unwrap().len();
+        let frame =
+            |messages| encode_brief(&Envelope { topic: Topic::Known(3), messages }, MAX_TRADE_BODY).unwrap().len();
         let have = Message::Have { pieces: vec![5000], queue: 2 };
-        assert_eq!(frame(vec![Message::Slot { slot: 300 }]), 11);
-        assert_eq!(frame(vec![have, Message::Slot { slot: 300 }]), 16);
+        assert_eq!(frame(vec![Message::Slot { slot: 300 }]), 7);
+        assert_eq!(frame(vec![have, Message::Slot { slot: 300 }]), 12);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = decode::<Envelope>(&bytes);
-            let _ = decode::<crate::coordination::Coordination>(&bytes);
-            let _ = decode::<crate::PieceHeader>(&bytes);
+            let _ = decode::<Coordination>(&bytes);
+            let _ = decode::<(u16, PieceHeader)>(&bytes);
+        }
+
+        #[test]
+        fn a_brief_head_has_one_form(bytes in proptest::collection::vec(any::<u8>(), 0..8), limit in any::<u32>()) {
+            let limit = limit as usize;
+            match brief_body(&bytes, limit) {
+                Ok(Some(place)) => {
+                    let length = u32::try_from(place.len()).unwrap();
+                    prop_assert!(place.len() <= limit);
+                    prop_assert_eq!(&bytes[..place.start], body(&length, MAX_BRIEF_HEAD).unwrap());
+                }
+                Ok(None) => prop_assert!(bytes.len() < MAX_BRIEF_HEAD && bytes.iter().all(|byte| byte & 0x80 != 0)),
+                Err(CodecError::TooLong { length, .. }) => prop_assert!(length > limit),
+                Err(error) => prop_assert!(matches!(error, CodecError::Malformed(_))),
+            }
+        }
+
+        #[test]
+        fn a_brief_frame_is_found_however_it_is_cut(length in 0..70_000usize, cut in 0..70_000usize) {
+            let frame = brief(&[&vec![7; length]], 70_000).unwrap();
+            let cut = cut.min(frame.len());
+            match brief_body(&frame[..cut], 70_000).unwrap() {
+                Some(place) => prop_assert_eq!((place.len(), place.end), (length, frame.len())),
+                None => prop_assert!(cut < frame.len() - length),
+            }
         }
 
         #[test]
         fn what_follows_a_message_is_refused(slot in any::<u32>(), extra in any::<u8>()) {
             let topic = Topic::New(0, Digest::Sha256([1; 32]));
             let envelope = Envelope { topic, messages: vec![Message::Pass { slot }, Message::Bye] };
-            let frame = encode(&envelope, MAX_TRADE_BODY).unwrap();
-            let mut body = split(&frame).1.to_vec();
+            let mut body = body(&envelope, MAX_TRADE_BODY).unwrap();
             prop_assert_eq!(&decode::<Envelope>(&body).unwrap(), &envelope);
             body.push(extra);
             prop_assert!(decode::<Envelope>(&body).is_err());

@@ -3,6 +3,10 @@
 //! Whoever speaks numbers, from 0 on, and names a digest along with its number the first time. When all [`MAX_TOPICS`]
 //! numbers are taken, the one that was used least recently is given away. The order of the stream is what keeps both sides
 //! agreed, so both belong to one connection and end with it.
+//!
+//! A piece's stream keeps no order with that stream and may overtake it. So whoever sends a piece calls its blob by the number
+//! that the *receiver* gave it, heard with its `Take`: that number the receiver cannot but know. It may have been given away
+//! since, after thousands of other blobs were spoken of; the piece is one that nobody expects then.
 
 use std::collections::HashMap;
 
@@ -41,10 +45,11 @@ pub enum TopicError {
 
 /// What this side calls the blobs of which it speaks.
 ///
-/// Invariant: no two blobs have one number, and the numbers are those from 0 to how many there are.
+/// Invariant: no two blobs have one number, and the numbers are those from 0 to how many there are, in `digests` again.
 #[derive(Debug, Default)]
 pub struct Speaking {
     numbers: HashMap<Digest, Number>,
+    digests: Vec<Digest>,
     clock: u64,
 }
 
@@ -69,18 +74,29 @@ impl Speaking {
             known.used = used;
             return Topic::Known(known.number);
         }
-        let number = match u16::try_from(self.numbers.len()) {
-            Ok(next) if next < MAX_TOPICS => next,
-            _ => self.give_away(),
+        let number = match u16::try_from(self.digests.len()) {
+            Ok(next) if next < MAX_TOPICS => {
+                self.digests.push(digest);
+                next
+            }
+            _ => self.give_away(digest),
         };
         self.numbers.insert(digest, Number { number, used });
         Topic::New(number, digest)
     }
 
+    /// The blob that has this number now, where one has it: what a piece is of that the other side sends under it.
+    #[must_use]
+    pub fn digest(&self, number: u16) -> Option<Digest> {
+        self.digests.get(usize::from(number)).copied()
+    }
+
     /// Takes the number of the blob that was spoken of least recently.
-    fn give_away(&mut self) -> u16 {
-        let oldest = self.numbers.iter().min_by_key(|(_, number)| number.used).map(|(digest, _)| *digest);
-        oldest.and_then(|digest| self.numbers.remove(&digest)).map_or(0, |number| number.number)
+    fn give_away(&mut self, digest: Digest) -> u16 {
+        let oldest = self.numbers.iter().min_by_key(|(_, number)| number.used).map(|(oldest, _)| *oldest);
+        let number = oldest.and_then(|oldest| self.numbers.remove(&oldest)).map_or(0, |oldest| oldest.number);
+        self.digests[usize::from(number)] = digest;
+        number
     }
 }
 
@@ -102,6 +118,12 @@ impl Hearing {
                 Ok(digest)
             }
         }
+    }
+
+    /// The number that the other side has for a blob, if it has one: how to name the blob at the head of a piece.
+    #[must_use]
+    pub fn number(&self, digest: &Digest) -> Option<u16> {
+        self.digests.iter().position(|named| named == digest).and_then(|number| u16::try_from(number).ok())
     }
 }
 
@@ -125,6 +147,22 @@ mod tests {
         let mut hearing = Hearing::default();
         let heard: Vec<Digest> = said.into_iter().map(|topic| hearing.digest(topic).unwrap()).collect();
         assert_eq!(heard, [5, 6, 5, 6, 7].map(blob));
+    }
+
+    #[test]
+    fn a_piece_is_named_by_the_number_that_its_receiver_gave() {
+        let (mut speaking, mut hearing) = (Speaking::default(), Hearing::default());
+        for number in 0..MAX_TOPICS {
+            hearing.digest(speaking.topic(blob(number))).unwrap();
+        }
+        assert_eq!(hearing.number(&blob(9)).and_then(|number| speaking.digest(number)), Some(blob(9)));
+        assert_eq!((hearing.number(&blob(MAX_TOPICS)), speaking.digest(MAX_TOPICS)), (None, None));
+        // The first number goes to another blob: known to the receiver, and not yet to the sender.
+        let stale = hearing.number(&blob(0)).unwrap();
+        let topic = speaking.topic(blob(MAX_TOPICS));
+        assert_eq!(speaking.digest(stale), Some(blob(MAX_TOPICS)));
+        hearing.digest(topic).unwrap();
+        assert_eq!((hearing.number(&blob(0)), hearing.number(&blob(MAX_TOPICS))), (None, Some(stale)));
     }
 
     #[test]
@@ -176,6 +214,8 @@ mod tests {
             let before = if once_around { MAX_TOPICS } else { 0 };
             for number in (0..before).chain(said) {
                 prop_assert_eq!(hearing.digest(speaking.topic(blob(number))), Ok(blob(number)));
+                let named = hearing.number(&blob(number));
+                prop_assert_eq!(named.and_then(|number| speaking.digest(number)), Some(blob(number)));
             }
         }
 

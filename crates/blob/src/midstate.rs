@@ -4,7 +4,10 @@
 //! last piece is compressed with the padding behind it. So `M[count]` *is* the digest, and both ends of the chain are
 //! known before the first byte. (FIPS 180-4, sections 5 and 6.)
 
-use sha2::block_api::{compress256, compress512};
+use sha2::{
+    Digest as _, Sha256,
+    block_api::{compress256, compress512},
+};
 
 use crate::{Algorithm, Digest};
 
@@ -37,6 +40,19 @@ pub struct Link {
     pub from: Midstate,
     /// The midstate where it ends; for the last piece, the digest.
     pub to: Midstate,
+}
+
+impl Link {
+    /// Enough to see that two nodes mean the same link: the first bytes of SHA-256 of both midstates. Not of the midstates
+    /// alone, which whoever signs them may choose to begin alike.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 8] {
+        let mut bytes = Vec::with_capacity(128);
+        self.from.write_to(&mut bytes);
+        self.to.write_to(&mut bytes);
+        let hash: [u8; 32] = Sha256::digest(&bytes).into();
+        std::array::from_fn(|at| hash[at])
+    }
 }
 
 impl Midstate {
@@ -146,5 +162,21 @@ impl PieceHasher {
         padding[at..].copy_from_slice(&bits.to_be_bytes()[16 - field..]);
         self.update(&padding);
         self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_that_differ_anywhere_have_other_fingerprints() {
+        let state = |last| Midstate::Sha256([1, 2, 3, 4, 5, 6, 7, last]);
+        let link = |from, to| Link { from: state(from), to: state(to) };
+        assert_eq!(link(8, 9).fingerprint(), link(8, 9).fingerprint());
+        let all = [link(8, 9), link(9, 8), link(8, 8), link(9, 9)].map(|link| link.fingerprint());
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(one), "states that begin alike are told apart");
+        }
     }
 }

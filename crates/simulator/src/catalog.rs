@@ -18,7 +18,7 @@ pub struct Entry {
 /// What must come of a run, beside all invariants. Ratios are to the bound of whole pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gate {
-    /// The slowest node that is neither slow nor was hit; late ones by their own bound.
+    /// The slowest node of those that the scenario is about.
     pub ratio: Option<f64>,
     /// What the origin may send beyond the blob, in bytes.
     pub origin_extra: u64,
@@ -30,15 +30,30 @@ pub struct Gate {
     pub lag: Option<u32>,
     /// Nodes that are told that they cannot have the blob.
     pub failed: u32,
+    /// That only few of the nodes take the blob: what all say to each other is then no measure of what it costs to take it.
+    pub few_take: bool,
 }
 
-/// Control bytes as a part of the data, at most, wherever pieces are of 1 MiB.
+/// Control bytes as a part of the data, at most, wherever pieces are of 1 MiB and all nodes take them.
 pub const CONTROL: f64 = 0.001;
 const ALLOWANCE: u64 = 64 << 20;
 
 impl Gate {
     const fn ratio(ratio: f64) -> Self {
-        Self { ratio: Some(ratio), origin_extra: 0, origin_untouched: false, cross_zone: None, lag: None, failed: 0 }
+        Self { ratio: Some(ratio), ..Self::invariants() }
+    }
+
+    /// Nothing but what must hold in every run.
+    const fn invariants() -> Self {
+        Self {
+            ratio: None,
+            origin_extra: 0,
+            origin_untouched: false,
+            cross_zone: None,
+            lag: None,
+            failed: 0,
+            few_take: false,
+        }
     }
 
     /// What does not hold; nothing when all does.
@@ -65,7 +80,7 @@ impl Gate {
         if let Some(most) = self.lag {
             hold(outcome.reader_lag_p50 <= most, format!("median lag {} > {most}", outcome.reader_lag_p50));
         }
-        if outcome.piece_bytes == 1 << 20 {
+        if outcome.piece_bytes == 1 << 20 && !self.few_take {
             hold(outcome.control_ratio <= CONTROL, format!("control {:.5} > {CONTROL}", outcome.control_ratio));
         }
         hold(outcome.failed == self.failed, format!("{} nodes failed, not {}", outcome.failed, self.failed));
@@ -142,13 +157,13 @@ pub fn entries() -> Vec<Entry> {
             "cold-start",
             "all nodes start, know nobody, and ask at once",
             Scenario { begin: Begin::Cold, ..base() },
-            Gate { ratio: None, origin_extra: ALLOWANCE, ..Gate::ratio(0.0) },
+            Gate { origin_extra: ALLOWANCE, ..Gate::invariants() },
         ),
         of(
             "restart-with-blob",
             "all have just started again with the blob, one without asks",
             Scenario { begin: Begin::Holding, ..base() },
-            Gate { ratio: None, origin_untouched: true, ..Gate::ratio(0.0) },
+            Gate { origin_untouched: true, few_take: true, ..Gate::invariants() },
         ),
         of(
             "origin-refuses-two",
@@ -160,7 +175,7 @@ pub fn entries() -> Vec<Entry> {
             "half-way-reader",
             "two nodes, of which one reads from the middle",
             Scenario { readers_at: vec![(1, 50)], ..Scenario::flash(2, 1024) },
-            Gate { ratio: None, ..Gate::ratio(0.0) },
+            Gate::invariants(),
         ),
     ]
 }

@@ -29,7 +29,8 @@ pub struct Outcome {
     pub pieces: u32,
     /// The seed of all chance.
     pub seed: u64,
-    /// The slowest node of those that the scenario is about: neither slow nor hit by a fault; late ones by their own bound.
+    /// The slowest node of those that the scenario is about: late ones, by their own bound, where there are any; else all that
+    /// are neither slow nor hit by a fault.
     pub ratio_max: f64,
     /// Their median.
     pub ratio_median: f64,
@@ -72,7 +73,7 @@ pub struct Outcome {
 /// The slowest node of each class, where the class has any.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Classes {
-    /// Not slow.
+    /// Not slow, where some are, and not late, where some are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy: Option<f64>,
     /// Hit by no fault.
@@ -111,7 +112,9 @@ impl Outcome {
         let mut ratios = Vec::new();
         let mut classes = Classes::default();
         let raise = |class: &mut Option<f64>, ratio: f64| *class = Some(class.map_or(ratio, |most| most.max(ratio)));
-        let (any_slow, any_hit) = (fleet.nodes.iter().any(|node| node.slow), fleet.nodes.iter().any(|node| node.hit));
+        let any_slow = fleet.nodes.iter().any(|node| node.slow);
+        let any_hit = fleet.nodes.iter().any(|node| node.hit);
+        let any_late = fleet.nodes.iter().any(|node| node.late);
         for (node, index) in fleet.nodes.iter().zip(0..) {
             let (Some(asked), Some(done)) = (node.asked_at, node.done_at) else { continue };
             let took = done.since(asked).as_secs_f64();
@@ -127,13 +130,15 @@ impl Outcome {
                 raise(&mut classes.late, took / own);
                 ratios.push(took / own);
             } else {
-                let took = done.since(fleet.begun).as_secs_f64();
-                ratios.push(took / bound.whole_pieces);
-                if any_slow {
-                    raise(&mut classes.healthy, took / bound.whole_pieces);
+                let ratio = done.since(fleet.begun).as_secs_f64() / bound.whole_pieces;
+                if !any_late {
+                    ratios.push(ratio);
+                }
+                if any_slow || any_late {
+                    raise(&mut classes.healthy, ratio);
                 }
                 if any_hit {
-                    raise(&mut classes.survivors, took / bound.whole_pieces);
+                    raise(&mut classes.survivors, ratio);
                 }
             }
         }

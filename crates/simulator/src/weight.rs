@@ -19,6 +19,11 @@ pub(crate) const fn datagrams(bytes: u64) -> u64 {
     bytes.div_ceil(PAYLOAD) * DATAGRAM
 }
 
+/// A brief frame with a body of that length, which is far below 4 GiB.
+const fn brief(body: u64) -> u64 {
+    varint(body as u32) + body
+}
+
 const fn varint(value: u32) -> u64 {
     match value {
         0..0x80 => 1,
@@ -30,26 +35,34 @@ const fn varint(value: u32) -> u64 {
 }
 
 /// What is said to one neighbour in one go, as it grows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Letter {
-    messages: usize,
-    bytes: u64,
+    /// The messages of its full frames in bytes, if it has any beside the last.
+    full: Vec<u64>,
+    /// The messages of the last in bytes, and how many there are.
+    last: (u64, usize),
 }
 
 impl Letter {
     pub(crate) fn add(&mut self, message: &Message) {
-        self.messages += 1;
-        self.bytes += trade(message);
+        let (bytes, count) = &mut self.last;
+        if *count == MAX_MESSAGES {
+            self.full.push(std::mem::take(bytes));
+            *count = 0;
+        }
+        *bytes += trade(message);
+        *count += 1;
     }
 
     /// Its frames, nearly always one; the first names the blob where that has not been done on this connection.
-    pub(crate) fn bytes(self, digest: &Digest, named: bool) -> u64 {
+    pub(crate) fn bytes(&self, digest: &Digest, named: bool) -> u64 {
         let name = if named { 0 } else { 1 + digest.as_bytes().len() as u64 };
-        let (full, rest) = (self.messages / MAX_MESSAGES, self.messages % MAX_MESSAGES);
-        // The one blob of a simulation has number 0.
-        let head = |messages: usize| (codec::HEAD_BYTES + 2) as u64 + varint(messages as u32);
-        let last = if rest == 0 { 0 } else { head(rest) };
-        name + full as u64 * head(MAX_MESSAGES) + last + self.bytes
+        let frames = self.full.iter().map(|&bytes| (bytes, MAX_MESSAGES)).chain([self.last]);
+        let frame = |(at, (messages, count)): (usize, (u64, usize))| {
+            // The one blob of a simulation has number 0.
+            brief(if at == 0 { name } else { 0 } + 2 + varint(count as u32) + messages)
+        };
+        frames.filter(|(_, count)| *count > 0).enumerate().map(frame).sum()
     }
 }
 
@@ -66,7 +79,7 @@ fn trade(message: &Message) -> u64 {
         Message::Want { piece } | Message::Cancel { piece } => varint(*piece),
         Message::Bye => 0,
         Message::Hello(_) | Message::Grant(_) | Message::Lost { .. } => {
-            return encoded(message) - codec::HEAD_BYTES as u64;
+            return body(message);
         }
     };
     1 + body
@@ -74,15 +87,15 @@ fn trade(message: &Message) -> u64 {
 
 /// The frame of a coordination message, and its headers.
 pub(crate) fn coordination(message: &Coordination) -> u64 {
-    let bytes = encoded(message);
+    let bytes = codec::HEAD_BYTES as u64 + body(message);
     bytes + datagrams(bytes)
 }
 
-fn encoded<T: serde::Serialize>(value: &T) -> u64 {
-    codec::encode(value, usize::MAX).map_or(0, |frame| frame.len() as u64)
+fn body<T: serde::Serialize>(value: &T) -> u64 {
+    codec::body(value, usize::MAX).map_or(0, |body| body.len() as u64)
 }
 
-/// The head of a piece's stream without and with one signed midstate.
+/// The body of the frame at the head of a piece's stream: what it is without a midstate, and what each signed one adds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads {
     bare: u64,
@@ -96,14 +109,16 @@ impl Heads {
         let authority = Authority::Lease(Epoch { number: 1, coordinator: key.id() });
         let states = [Midstate::initial(Algorithm::Sha256)];
         let testimony = Segment::new(digest, length, authority, pieces, &states).sign(&key).testimony();
-        let bare = PieceHeader { digest, piece: pieces, slot: 1 << 14, from: [0; 8], to: [0; 8], proof: Vec::new() };
+        let bare = PieceHeader { piece: pieces, link: [0; 8], proof: Vec::new() };
         let with = PieceHeader { proof: vec![testimony], ..bare.clone() };
-        let bare = encoded(&bare);
-        Self { bare, midstate: encoded(&with) - bare }
+        // The one blob of a simulation has number 0.
+        let head = |header| body(&(0u16, header));
+        let bare = head(bare);
+        Self { bare, midstate: head(with) - bare }
     }
 
     pub(crate) fn bytes(self, lacks: Lacks) -> u64 {
-        self.bare + self.midstate * (u64::from(lacks.before) + u64::from(lacks.behind))
+        brief(self.bare + self.midstate * (u64::from(lacks.before) + u64::from(lacks.behind)))
     }
 }
 
@@ -120,9 +135,9 @@ mod tests {
         for named in [false, true] {
             let envelopes = messages.chunks(MAX_MESSAGES).map(|part| {
                 let (topic, messages) = (speaking.topic(digest), part.to_vec());
-                encoded(&Envelope { topic, messages })
+                codec::encode_brief(&Envelope { topic, messages }, usize::MAX).unwrap().len()
             });
-            let sent: u64 = envelopes.sum();
+            let sent = envelopes.sum::<usize>() as u64;
             assert_eq!(letter.bytes(&digest, named), sent, "{messages:?}");
         }
     }

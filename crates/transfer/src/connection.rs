@@ -6,7 +6,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use quinn::{ReadError, ReadExactError, RecvStream, VarInt};
 use shoal_proto::{
     PieceHeader,
-    codec::{self, CodecError, HEAD_BYTES, MAX_PIECE_HEADER},
+    codec::{self, CodecError, MAX_BRIEF_HEAD, MAX_PIECE_HEADER},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ pub(crate) struct Newcomer {
 enum Head {
     Piece(IncomingPiece),
     Broken(CodecError),
-    /// It came too late, or the sender gave it up.
+    /// It came too late, is of no blob that was spoken of, or the sender gave it up.
     Nothing,
 }
 
@@ -91,7 +91,7 @@ async fn serve(peer: &Peer, mut frames: FrameReader, events: &mpsc::Sender<Event
     let mut streams_end = false;
     loop {
         let event = tokio::select! {
-            letter = frames.next() => match letter {
+            letter = frames.next(&peer.0.hearing) => match letter {
                 Ok(Some((letter, bytes))) => {
                     add(&context.counters.control_bytes_received, bytes);
                     Event::Message { from: peer.node(), letter }
@@ -133,18 +133,31 @@ fn ended(peer: &Peer, error: FrameError) -> Disconnect {
 async fn head(peer: Peer, mut stream: RecvStream) -> Head {
     let limit = peer.0.context.config.header_timeout;
     let reading = async {
-        let mut head = [0; HEAD_BYTES];
-        stream.read_exact(&mut head).await?;
-        let mut body = [0; MAX_PIECE_HEADER];
-        let length = match codec::body_length(head, MAX_PIECE_HEADER) {
-            Ok(length) => length,
-            Err(error) => return Ok(Err(error)),
+        let mut frame = [0; MAX_BRIEF_HEAD + MAX_PIECE_HEADER];
+        let mut read = 0;
+        // A byte at a time, one or two: what follows the frame is the piece.
+        let body = loop {
+            stream.read_exact(&mut frame[read..=read]).await?;
+            read += 1;
+            match codec::brief_body(&frame[..read], MAX_PIECE_HEADER) {
+                Ok(Some(body)) => break body,
+                Ok(None) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         };
-        stream.read_exact(&mut body[..length]).await?;
-        Ok::<_, ReadExactError>(codec::decode::<PieceHeader>(&body[..length]))
+        stream.read_exact(&mut frame[body.clone()]).await?;
+        Ok::<_, ReadExactError>(codec::decode::<(u16, PieceHeader)>(&frame[body]))
     };
     match timeout(limit, reading).await {
-        Ok(Ok(Ok(header))) => Head::Piece(IncomingPiece::new(peer, header, stream)),
+        Ok(Ok(Ok((number, header)))) => {
+            let named = peer.0.speaking.lock().digest(number);
+            if let Some(digest) = named {
+                Head::Piece(IncomingPiece::new(peer, digest, header, stream))
+            } else {
+                let _ = stream.stop(Refusal::Unwanted.code());
+                Head::Nothing
+            }
+        }
         Ok(Ok(Err(error))) => Head::Broken(error),
         Ok(Err(ReadExactError::FinishedEarly(_))) => {
             Head::Broken(CodecError::Malformed("a piece's stream ended in its head".to_owned()))

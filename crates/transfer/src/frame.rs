@@ -1,10 +1,11 @@
 //! Letters on their way over a control stream.
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream};
 use shoal_blob::Digest;
 use shoal_proto::{
-    codec::{self, CodecError, HEAD_BYTES, MAX_TRADE_BODY},
+    codec::{self, CodecError, MAX_BRIEF_HEAD, MAX_TRADE_BODY},
     topics::{Hearing, MAX_TOPIC_BYTES, Speaking},
     trade::{Envelope, Letter, MAX_MESSAGES, Message},
 };
@@ -36,9 +37,9 @@ impl Frame {
     }
 
     fn split(digest: Digest, messages: &[Message], frames: &mut Vec<Self>) -> Result<(), CodecError> {
-        match codec::encode(&messages, MAX_MESSAGES_BYTES) {
+        match codec::body(&messages, MAX_MESSAGES_BYTES) {
             Ok(encoded) => {
-                frames.push(Self { digest, messages: Bytes::from(encoded).slice(HEAD_BYTES..) });
+                frames.push(Self { digest, messages: encoded.into() });
                 Ok(())
             }
             Err(CodecError::TooLong { .. }) if messages.len() > 1 => {
@@ -52,13 +53,13 @@ impl Frame {
 
     /// How many bytes it takes while it waits.
     pub(crate) fn len(&self) -> usize {
-        HEAD_BYTES + self.messages.len()
+        MAX_BRIEF_HEAD + self.messages.len()
     }
 
     /// The bytes to write next.
     pub(crate) fn bytes(&self, speaking: &mut Speaking) -> Vec<u8> {
-        let topic = speaking.topic(self.digest);
-        codec::encode_before(&topic, &self.messages, MAX_TRADE_BODY).expect("there is room for the topic")
+        let topic = codec::body(&speaking.topic(self.digest), MAX_TOPIC_BYTES).expect("no topic is longer");
+        codec::brief(&[&topic, &self.messages], MAX_TRADE_BODY).expect("there is room for the topic")
     }
 }
 
@@ -77,18 +78,17 @@ pub(crate) enum FrameError {
 pub(crate) struct FrameReader {
     stream: RecvStream,
     unread: BytesMut,
-    hearing: Hearing,
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: RecvStream) -> Self {
-        Self { stream, unread: BytesMut::new(), hearing: Hearing::default() }
+        Self { stream, unread: BytesMut::new() }
     }
 
     /// The next letter and its length on the wire; `None` once the peer has finished the stream between two frames.
-    pub(crate) async fn next(&mut self) -> Result<Option<(Letter, usize)>, FrameError> {
+    pub(crate) async fn next(&mut self, hearing: &Mutex<Hearing>) -> Result<Option<(Letter, usize)>, FrameError> {
         loop {
-            if let Some(letter) = self.take().map_err(FrameError::Codec)? {
+            if let Some(letter) = self.take(hearing).map_err(FrameError::Codec)? {
                 return Ok(Some(letter));
             }
             match self.stream.read_chunk(READ_BYTES, true).await.map_err(FrameError::Read)? {
@@ -99,15 +99,15 @@ impl FrameReader {
         }
     }
 
-    fn take(&mut self) -> Result<Option<(Letter, usize)>, CodecError> {
-        let Some(head) = self.unread.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-        let whole = HEAD_BYTES + codec::body_length(*head, MAX_TRADE_BODY)?;
+    fn take(&mut self, hearing: &Mutex<Hearing>) -> Result<Option<(Letter, usize)>, CodecError> {
+        let Some(body) = codec::brief_body(&self.unread, MAX_TRADE_BODY)? else { return Ok(None) };
+        let whole = body.end;
         if self.unread.len() < whole {
             self.unread.reserve(whole - self.unread.len());
             return Ok(None);
         }
-        let Envelope { topic, messages } = codec::decode(&self.unread[HEAD_BYTES..whole])?;
-        let digest = self.hearing.digest(topic)?;
+        let Envelope { topic, messages } = codec::decode(&self.unread[body])?;
+        let digest = hearing.lock().digest(topic)?;
         self.unread.advance(whole);
         if self.unread.is_empty() && self.unread.capacity() > READ_BYTES {
             self.unread = BytesMut::new();
@@ -126,8 +126,9 @@ mod tests {
         let mut all = Vec::new();
         for frame in frames {
             let bytes = frame.bytes(&mut speaking);
-            assert!(bytes.len() <= HEAD_BYTES + MAX_TRADE_BODY);
-            let envelope: Envelope = codec::decode(&bytes[HEAD_BYTES..]).unwrap();
+            let body = codec::brief_body(&bytes, MAX_TRADE_BODY).unwrap().unwrap();
+            assert_eq!(body.end, bytes.len());
+            let envelope: Envelope = codec::decode(&bytes[body]).unwrap();
             assert_eq!(hearing.digest(envelope.topic), Ok(frame.digest));
             all.extend(envelope.messages);
         }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream};
+use shoal_blob::Digest;
 use shoal_proto::{NodeId, PieceHeader};
 use tokio::time::timeout;
 
@@ -15,6 +16,7 @@ const BATCH: usize = 64;
 /// A piece that a peer has begun to send: its head was read, none of its bytes. Dropped, it is refused as cancelled.
 pub struct IncomingPiece {
     peer: Peer,
+    digest: Digest,
     header: PieceHeader,
     stream: RecvStream,
 }
@@ -77,14 +79,20 @@ pub enum PieceError {
 }
 
 impl IncomingPiece {
-    pub(crate) fn new(peer: Peer, header: PieceHeader, stream: RecvStream) -> Self {
-        Self { peer, header, stream }
+    pub(crate) fn new(peer: Peer, digest: Digest, header: PieceHeader, stream: RecvStream) -> Self {
+        Self { peer, digest, header, stream }
     }
 
     /// Who sends it.
     #[must_use]
     pub fn from(&self) -> NodeId {
         self.peer.node()
+    }
+
+    /// The blob that it is of.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// What the sender says that it is.
@@ -174,7 +182,7 @@ impl PieceStream {
 
 impl fmt::Debug for IncomingPiece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IncomingPiece({} of {} from {})", self.header.piece, self.header.digest, self.from())
+        write!(f, "IncomingPiece({} of {} from {})", self.header.piece, self.digest, self.from())
     }
 }
 

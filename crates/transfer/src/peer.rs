@@ -10,8 +10,14 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use quinn::{Connection, SendStream};
-use shoal_proto::{NodeId, codec::CodecError, topics::Speaking, trade::Letter};
+use shoal_proto::{
+    NodeId,
+    codec::CodecError,
+    topics::{Hearing, Speaking},
+    trade::Letter,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +39,9 @@ pub(crate) struct Link {
     pub(crate) addr: SocketAddr,
     pub(crate) connection: Connection,
     pub(crate) context: Arc<Context>,
+    /// What the two sides call the blobs, for as long as the connection lives.
+    pub(crate) speaking: Mutex<Speaking>,
+    pub(crate) hearing: Mutex<Hearing>,
     outbound: mpsc::Sender<Frame>,
     queued: AtomicUsize,
     /// Why this side closed the connection, where it did: the first reason stays.
@@ -73,6 +82,8 @@ impl Peer {
             addr: SocketAddr::new(remote.ip().to_canonical(), remote.port()),
             connection,
             context,
+            speaking: Mutex::default(),
+            hearing: Mutex::default(),
             outbound,
             queued: AtomicUsize::new(0),
             why: OnceLock::new(),
@@ -165,7 +176,6 @@ impl Link {
         if !answer.is_empty() && stream.write_all(&answer).await.is_err() {
             return;
         }
-        let mut speaking = Speaking::default();
         loop {
             let first = tokio::select! {
                 frame = queue.recv() => frame,
@@ -177,12 +187,12 @@ impl Link {
             };
             let Some(first) = first else { break };
             let mut taken = first.len();
-            let mut batch = first.bytes(&mut speaking);
+            let mut batch = first.bytes(&mut self.speaking.lock());
             while batch.len() < WRITE_BYTES
                 && let Ok(frame) = queue.try_recv()
             {
                 taken += frame.len();
-                batch.extend_from_slice(&frame.bytes(&mut speaking));
+                batch.extend_from_slice(&frame.bytes(&mut self.speaking.lock()));
             }
             let written = batch.len();
             if stream.write_chunk(batch.into()).await.is_err() {

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
+use shoal_blob::Digest;
 use shoal_proto::{
     NodeId, PieceHeader,
     codec::{self, CodecError, MAX_PIECE_HEADER},
@@ -41,6 +42,15 @@ pub enum UploadError {
         node: NodeId,
         /// Why.
         refusal: Refusal,
+    },
+    /// The peer has not spoken of the blob on this connection, or of so many others since that it has no number for it any
+    /// more; nothing was sent.
+    #[error("node {node} has no number for blob {digest} on this connection: it has to ask again")]
+    Unnamed {
+        /// The peer.
+        node: NodeId,
+        /// The blob.
+        digest: Digest,
     },
     /// The head does not fit its frame; nothing was sent.
     #[error("the head of a piece for node {node} cannot be sent: {error}")]
@@ -90,14 +100,20 @@ impl Drop for Outgoing {
 
 impl Peer {
     /// Sends a piece of `length` bytes on a stream of its own, and resolves when the peer has acknowledged all of it or
-    /// takes no more. Dropped before, it resets the stream.
+    /// takes no more. Dropped before, it resets the stream. The peer has to have spoken of the blob.
     ///
     /// `source` gives the bytes of a range that counts from the piece's first byte; it is asked in order, a chunk at a time,
     /// one chunk ahead of the network, on a thread that may block. The bytes it gives are not copied.
     ///
     /// # Errors
     /// [`UploadError`]; the peer has a part of the piece at most, and knows it.
-    pub async fn upload<S>(&self, header: PieceHeader, length: u64, source: S) -> Result<UploadReport, UploadError>
+    pub async fn upload<S>(
+        &self,
+        digest: Digest,
+        header: PieceHeader,
+        length: u64,
+        source: S,
+    ) -> Result<UploadReport, UploadError>
     where
         S: FnMut(Range<u64>) -> io::Result<Bytes> + Send + 'static,
     {
@@ -108,7 +124,9 @@ impl Peer {
             return Err(UploadError::Gone { node, why: Disconnect::Closed });
         }
         let _under_way = context.uploads.token();
-        let head = codec::encode(&header, MAX_PIECE_HEADER).map_err(|error| UploadError::Head { node, error })?;
+        let number = self.0.hearing.lock().number(&digest).ok_or(UploadError::Unnamed { node, digest })?;
+        let head = codec::encode_brief(&(number, header), MAX_PIECE_HEADER);
+        let head = head.map_err(|error| UploadError::Head { node, error })?;
 
         let mut reading = Reading::begin(source, length, u64::from(context.config.upload_chunk.max(1)));
         let open = async { self.0.connection.open_uni().await.map_err(WriteError::from) };

@@ -5,7 +5,7 @@ mod rogue;
 use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
-use rogue::{any_port, bounded, connected, disconnected, endpoint, header, key, next, pass};
+use rogue::{any_port, bounded, connected, digest, disconnected, endpoint, header, key, next, pass, speak};
 use shoal_blob::{Digest, Midstate};
 use shoal_proto::{
     Authority, Epoch, PieceHeader, Segment,
@@ -72,11 +72,11 @@ async fn messages_keep_their_order_and_pieces_are_whole() {
     let whole = bytes(3 << 20);
     let uploads = [to_b.clone(), to_a.clone()].map(|peer| {
         let whole = whole.clone();
-        tokio::spawn(async move { peer.upload(header(4), 3 << 20, source(whole)).await })
+        tokio::spawn(async move { peer.upload(digest(), header(4), 3 << 20, source(whole)).await })
     });
     for events in [&mut b_events, &mut a_events] {
         let piece = piece(events).await;
-        assert_eq!(piece.header(), &header(4));
+        assert_eq!((piece.digest(), piece.header()), (digest(), &header(4)));
         assert_eq!(collect(piece.accept(3 << 20)).await.unwrap(), whole);
     }
     for upload in uploads {
@@ -87,7 +87,7 @@ async fn messages_keep_their_order_and_pieces_are_whole() {
     assert_eq!((counts.piece_bytes_sent, counts.piece_bytes_received), (3 << 20, 3 << 20));
     let (named, known) = (1 + 1 + 1 + 32, 1 + 1);
     let passes: usize = (0..2000).map(|slot| if slot < 128 { 3 } else { 4 }).sum();
-    assert_eq!(counts.control_bytes_received, (2000 * (5 + known) + passes + named - known) as u64);
+    assert_eq!(counts.control_bytes_received, (2000 * (1 + known) + passes + named - known) as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,12 +134,12 @@ async fn many_pieces_share_a_connection() {
     let (b, mut b_events, b_addr) = endpoint(2, &[7], config);
     let to_b = bounded(a.connect(b.node(), &[b_addr])).await.unwrap();
     connected(&mut a_events).await;
-    connected(&mut b_events).await;
+    speak(&connected(&mut b_events).await, digest(), &mut a_events).await;
     let whole = bytes(300_001);
     let uploads: Vec<_> = (0..20)
         .map(|index| {
             let (to_b, whole) = (to_b.clone(), whole.clone());
-            tokio::spawn(async move { to_b.upload(header(index), 300_001, source(whole)).await })
+            tokio::spawn(async move { to_b.upload(digest(), header(index), 300_001, source(whole)).await })
         })
         .collect();
     let mut receivers = Vec::new();
@@ -167,27 +167,31 @@ async fn two_signed_segments_go_with_a_piece_and_no_more_than_a_head_holds() {
     let (b, mut b_events, b_addr) = endpoint(2, &[7], TransferConfig::default());
     let to_b = bounded(a.connect(b.node(), &[b_addr])).await.unwrap();
     connected(&mut a_events).await;
-    connected(&mut b_events).await;
+    speak(&connected(&mut b_events).await, Digest::Sha512([9; 64]), &mut a_events).await;
 
     let digest = Digest::Sha512([9; 64]);
     let authority = Authority::Lease(Epoch { number: u64::MAX, coordinator: key(3).id() });
     let states = [Midstate::Sha512([5; 8]); 2];
     let segment = |first| Segment::new(digest, 1 << 44, authority, first, &states).sign(&key(3)).testimony();
-    let head = PieceHeader { digest, proof: vec![segment(4), segment(8)], ..header(5) };
+    let head = PieceHeader { proof: vec![segment(4), segment(8)], ..header(5) };
     let sending = tokio::spawn({
         let (to_b, head) = (to_b.clone(), head.clone());
-        async move { to_b.upload(head, 1000, source(bytes(1000))).await }
+        async move { to_b.upload(digest, head, 1000, source(bytes(1000))).await }
     });
     let piece = piece(&mut b_events).await;
-    assert_eq!(piece.header(), &head);
+    assert_eq!((piece.digest(), piece.header()), (digest, &head));
     assert_eq!(collect(piece.accept(1000)).await.unwrap(), bytes(1000));
     bounded(sending).await.unwrap().unwrap();
 
     let head = PieceHeader { proof: vec![segment(4), segment(8), segment(12), segment(16)], ..head };
-    let error = bounded(to_b.upload(head, 1000, source(bytes(1000)))).await.unwrap_err();
+    let error = bounded(to_b.upload(digest, head, 1000, source(bytes(1000)))).await.unwrap_err();
     assert!(matches!(error, UploadError::Head { .. }), "{error:?}");
     assert!(error.to_string().ends_with("where at most 1024 are allowed"), "{error}");
-    // Nothing of it was sent, and the connection has taken no harm.
+    // One of a blob that the other has not spoken of.
+    let other = Digest::Sha256([8; 32]);
+    let error = bounded(to_b.upload(other, header(0), 1000, source(bytes(1000)))).await.unwrap_err();
+    assert!(matches!(error, UploadError::Unnamed { digest, .. } if digest == other), "{error:?}");
+    // Nothing of them was sent, and the connection has taken no harm.
     to_b.send(&pass(1)).unwrap();
     assert!(matches!(next(&mut b_events).await, Event::Message { .. }));
     assert_eq!((a.counts().pieces_sent, b.counts().pieces_received), (1, 1));
@@ -199,10 +203,10 @@ async fn a_piece_that_is_not_as_it_should_be_is_cut() {
     let (b, mut b_events, b_addr) = endpoint(2, &[7], TransferConfig::default());
     let to_b = bounded(a.connect(b.node(), &[b_addr])).await.unwrap();
     connected(&mut a_events).await;
-    connected(&mut b_events).await;
+    speak(&connected(&mut b_events).await, digest(), &mut a_events).await;
     let upload = |length: usize| {
         let to_b = to_b.clone();
-        tokio::spawn(async move { to_b.upload(header(0), length as u64, source(bytes(length))).await })
+        tokio::spawn(async move { to_b.upload(digest(), header(0), length as u64, source(bytes(length))).await })
     };
 
     // Longer than the piece, by far more than the windows: the sender learns that it was cut.
@@ -248,7 +252,7 @@ async fn a_piece_that_is_not_as_it_should_be_is_cut() {
                 .recv_timeout(rogue::BOUND)
                 .map_or_else(|_| panic!("the receiver never began"), |()| Err(std::io::Error::other("bad disk"))),
         };
-        async move { to_b.upload(header(0), 1 << 20, source).await }
+        async move { to_b.upload(digest(), header(0), 1 << 20, source).await }
     });
     let incoming = piece(&mut b_events).await.accept(1 << 20);
     begun.send(()).unwrap();
@@ -355,11 +359,11 @@ async fn closing_drains_what_is_under_way() {
     let (b, mut b_events, b_addr) = endpoint(2, &[7], TransferConfig::default());
     let to_b = bounded(a.connect(b.node(), &[b_addr])).await.unwrap();
     connected(&mut a_events).await;
-    connected(&mut b_events).await;
+    speak(&connected(&mut b_events).await, digest(), &mut a_events).await;
     let whole = bytes(2 << 20);
     let sending = tokio::spawn({
         let (to_b, whole) = (to_b.clone(), whole.clone());
-        async move { to_b.upload(header(0), 2 << 20, source(whole)).await }
+        async move { to_b.upload(digest(), header(0), 2 << 20, source(whole)).await }
     });
     let incoming = piece(&mut b_events).await;
     (0..500).for_each(|slot| to_b.send(&pass(slot)).unwrap());

@@ -14,8 +14,7 @@ pub(super) enum Claim {
 impl Claim {
     /// The record.
     pub(super) fn record(&self) -> Bytes {
-        let frame = codec::encode(self, codec::MAX_TRADE_BODY).expect("a segment is bounded");
-        Bytes::from(frame).slice(codec::HEAD_BYTES..)
+        codec::body(self, codec::MAX_TRADE_BODY).expect("a segment is bounded").into()
     }
 
     /// The claim that a record is; nothing, where it is none of ours.

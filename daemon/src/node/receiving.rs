@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shoal_blob::{Link, Midstate, PieceBuffer, PieceIndex};
+use shoal_blob::{Link, PieceBuffer, PieceIndex};
 use shoal_swarm::trade::{Fault, Source};
 use shoal_transfer::{IncomingPiece, Refusal};
 
@@ -10,13 +10,6 @@ use super::{
     mailbox::{Mailbox, Told},
     shelf::Shelf,
 };
-
-/// The first bytes of a midstate: enough to see that two nodes mean the same one.
-pub(super) fn fingerprint(state: &Midstate) -> [u8; 8] {
-    let mut bytes = Vec::with_capacity(64);
-    state.write_to(&mut bytes);
-    bytes.first_chunk().copied().unwrap_or_default()
-}
 
 /// Takes the piece that this stream carries, checks it against the link that is known here, and puts it into the store.
 pub(super) async fn receive(
@@ -28,8 +21,7 @@ pub(super) async fn receive(
 ) {
     let from = Source::Neighbour(incoming.from());
     let digest = *shelf.digest();
-    let header = incoming.header();
-    if (header.from, header.to) != (fingerprint(&link.from), fingerprint(&link.to)) {
+    if incoming.header().link != link.fingerprint() {
         // It was checked there under other midstates than ours: nobody can say yet who is right.
         incoming.refuse(Refusal::NoMidstates);
         mailbox.tell(Told::Missed { digest, piece, from, fault: Fault::Broken });

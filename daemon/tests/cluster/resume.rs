@@ -13,6 +13,9 @@ const PIECES: u32 = 256;
 const HALF: u64 = 128 * MIB;
 /// Pieces that may have been on their way, or to have come twice, when a daemon died.
 const LEEWAY: u64 = 8 * MIB;
+/// Pieces of the origin that a seed may have stored, and not signed yet what follows them, when it died: without that nobody
+/// can check them again. They are a part of what may be read twice when a seed dies.
+const UNSIGNED: u32 = 4;
 
 type Client = JoinHandle<anyhow::Result<()>>;
 
@@ -65,8 +68,10 @@ impl HalfWay {
         assert_eq!(self.origin.counts().blob(&self.layer.digest()).heads, 1);
     }
 
-    /// Checks that a daemon that was killed had to fetch only what it had not.
-    async fn check_resumed(&self, node: usize, held: u32) {
+    /// Checks that a daemon that was killed had to fetch only what it had not. What comes from a peer is signed before it is
+    /// stored; of what a seed held, some may not have been.
+    async fn check_resumed(&self, node: usize, held: u32, unsigned: u32) {
+        let held = held - unsigned;
         let blob = figures(&self.cluster, node, &self.layer.digest()).await.unwrap();
         assert!(blob.complete, "{blob:?}");
         let fetched = blob.bytes_from_origin + blob.bytes_from_peers;
@@ -93,7 +98,7 @@ async fn a_member_that_is_killed_goes_on_and_the_origin_sends_nothing_twice() {
     pull.finish().await;
     let counts = pull.origin.counts().blob(&pull.layer.digest());
     assert_eq!((counts.bytes_sent, counts.heads), (LENGTH, 1));
-    pull.check_resumed(victim, held).await;
+    pull.check_resumed(victim, held, 0).await;
     let blob = figures(&pull.cluster, victim, &pull.layer.digest()).await.unwrap();
     assert_eq!(blob.bytes_from_origin, 0);
     pull.cluster.shutdown().await.unwrap();
@@ -108,7 +113,7 @@ async fn when_the_seed_is_killed_at_most_64_mib_are_sent_twice() {
     pull.cluster.restart(seed).await.unwrap();
     pull.finish().await;
     pull.check_seed_loss();
-    pull.check_resumed(seed, held).await;
+    pull.check_resumed(seed, held, UNSIGNED).await;
     pull.cluster.shutdown().await.unwrap();
 }
 
@@ -139,7 +144,7 @@ async fn a_daemon_alone_that_is_killed_goes_on() {
     pull.cluster.restart(0).await.unwrap();
     pull.finish().await;
     pull.check_seed_loss();
-    pull.check_resumed(0, held).await;
+    pull.check_resumed(0, held, UNSIGNED).await;
     pull.cluster.shutdown().await.unwrap();
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use shoal::cluster::Cluster;
-use shoal_blob::{Layout, Midstate, PieceBuffer, PieceSet};
+use shoal_blob::{Layout, Link, Midstate, PieceBuffer, PieceSet};
 use shoal_discovery::{Discovery, DiscoveryConfig};
 use shoal_proto::{
     Authority, ClusterKeys, NodeId, NodeKey, PieceHeader, Segment, SignedSegment, Testimony, Visibility, codec,
@@ -128,15 +128,9 @@ fn chain(blob: &Blob, layout: Layout) -> Vec<Midstate> {
     states
 }
 
-fn fingerprint(state: &Midstate) -> [u8; 8] {
-    let mut bytes = Vec::new();
-    state.write_to(&mut bytes);
-    *bytes.first_chunk().unwrap()
-}
-
 /// The same segment with one bit of its last midstate flipped.
 fn forged(signed: &SignedSegment) -> SignedSegment {
-    let mut body = codec::encode(signed, codec::MAX_PIECE_HEADER).unwrap().split_off(codec::HEAD_BYTES);
+    let mut body = codec::body(signed, codec::MAX_PIECE_HEADER).unwrap();
     // Behind the midstates stand the signer and the signature.
     let last = body.len() - 32 - 64 - 1;
     body[last] ^= 1;
@@ -212,8 +206,8 @@ impl Mind {
                     *slots = slots.saturating_sub(1);
                 }
             }
-            Message::Take { slot, piece, lacks } => {
-                self.upload(from, *slot, *piece, *lacks);
+            Message::Take { piece, lacks, .. } => {
+                self.upload(from, *piece, *lacks);
                 if let Some((_, slots)) = self.peers.get_mut(&from) {
                     *slots = slots.saturating_sub(1);
                 }
@@ -248,18 +242,13 @@ impl Mind {
     }
 
     /// Sends the piece, with the lie.
-    fn upload(&self, to: NodeId, slot: u32, piece: u32, lacks: Lacks) {
+    fn upload(&self, to: NodeId, piece: u32, lacks: Lacks) {
         let Some((peer, _)) = self.peers.get(&to).cloned() else { return };
         let Some(index) = self.layout.piece(piece) else { return };
         let range = self.layout.byte_range(index);
-        let header = PieceHeader {
-            digest: self.blob.digest(),
-            piece,
-            slot,
-            from: fingerprint(&self.states[piece as usize]),
-            to: fingerprint(&self.states[piece as usize + 1]),
-            proof: self.proof(piece, lacks),
-        };
+        let link = Link { from: self.states[piece as usize], to: self.states[piece as usize + 1] };
+        let header = PieceHeader { piece, link: link.fingerprint(), proof: self.proof(piece, lacks) };
+        let digest = self.blob.digest();
         let blob = self.blob.clone();
         let (lie, length) = (self.lie, range.end - range.start);
         let source = move |part: std::ops::Range<u64>| {
@@ -270,6 +259,6 @@ impl Mind {
             Ok::<_, Error>(Bytes::from(bytes))
         };
         self.sent.fetch_add(1, Relaxed);
-        tokio::spawn(async move { peer.upload(header, length, source).await });
+        tokio::spawn(async move { peer.upload(digest, header, length, source).await });
     }
 }

@@ -73,6 +73,12 @@ impl<R: Rng> Weaver<'_, R> {
         self.seats.zones().len() > 1 && self.abroad(node) >= self.settings.links / 2
     }
 
+    /// Whether too few of its links stay in its zone. The first of a zone is where all others link into it: without links
+    /// at home it could pass on nothing that it brings in.
+    fn lacks_home(&self, node: NodeId) -> bool {
+        self.degree(node) - self.abroad(node) < self.settings.links / 2
+    }
+
     fn leads_to(&self, node: NodeId, zone: &str) -> bool {
         self.seats.get(&node).is_some_and(|seat| seat.links.iter().any(|other| self.zone(*other) == zone))
     }
@@ -130,8 +136,8 @@ impl<R: Rng> Weaver<'_, R> {
         let fits = |other: &NodeId| {
             let crosses = self.zone(*other) != self.zone(node);
             *other != node
-                && self.degree(*other) < self.settings.most_links
                 && !self.linked(node, *other)
+                && (self.degree(*other) < self.settings.most_links || !crosses && self.lacks_home(*other))
                 && !(crosses && self.is_worldly(*other))
         };
         match zone {
@@ -160,9 +166,15 @@ impl<R: Rng> Weaver<'_, R> {
         zones.sort_by_key(|zone| self.leads_to(node, zone));
         zones.iter().find_map(|zone| self.spare(node, Some(zone))).or_else(|| {
             // Every link abroad is taken: one more there is better than a zone that is cut off.
+            if self.abroad(node) >= self.settings.links_abroad {
+                return None;
+            }
             let from = self.random_name();
-            let members = self.seats.zones().get(zones.first()?)?;
-            members.range(from..).chain(members.range(..from)).copied().find(|other| !self.linked(node, *other))
+            let there = zones.iter().filter_map(|zone| {
+                let members = self.seats.zones().get(zone)?;
+                members.range(from..).chain(members.range(..from)).copied().find(|other| !self.linked(node, *other))
+            });
+            there.min_by_key(|other| self.degree(*other))
         })
     }
 

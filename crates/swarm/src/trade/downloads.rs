@@ -17,7 +17,7 @@ use crate::Time;
 impl Swarm {
     /// As many as a node has slots: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
     /// In the simulator four more than that cost 512 nodes a fifth of the time.
-    fn most_in_flight(&self, capacity: &Capacity) -> usize {
+    pub(super) fn most_in_flight(&self, capacity: &Capacity) -> usize {
         capacity.slots(self.layout.piece_bytes()) as usize
     }
 
@@ -27,6 +27,9 @@ impl Swarm {
 
     /// A neighbour lets this node pick a piece of its.
     pub(super) fn answer_slot(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.asked_at = None;
+        }
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
         let room = self.flights.awaited() < self.most_in_flight(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
@@ -73,7 +76,7 @@ impl Swarm {
         self.say_with_news(from, Message::Take { slot, piece: number, lacks });
     }
 
-    fn deadlines(&self) -> (Duration, Duration) {
+    pub(super) fn deadlines(&self) -> (Duration, Duration) {
         match self.pace.median() {
             Some(median) => {
                 let floor = self.settings.shortest_deadline;
@@ -160,6 +163,9 @@ impl Swarm {
         let mut offered_by = None;
         for flight in self.flights.land(number) {
             capacity.release(self.bytes_of(number));
+            if let (Source::Origin, Some(seeding)) = (flight.from, &mut self.seeding) {
+                seeding.landed();
+            }
             if flight.from == from {
                 self.delivered(now, from, now.since(flight.since));
                 offered_by = offered_by.or(if flight.offered { Some(from) } else { None });
@@ -200,17 +206,20 @@ impl Swarm {
 
     /// A piece did not come, or came wrong.
     pub(super) fn missed(&mut self, now: Time, piece: u32, from: Source, fault: Fault, capacity: &mut Capacity) {
-        if self.flights.remove(piece, from) {
-            capacity.release(self.bytes_of(piece));
+        self.end_flight(piece, from, capacity);
+        if let (Source::Neighbour(node), Fault::WrongBytes) = (from, fault) {
+            self.shut_out(now, node);
         }
-        match from {
-            Source::Origin => {
-                if let Some(seeding) = &mut self.seeding {
-                    seeding.missed();
-                }
-            }
-            Source::Neighbour(node) if fault == Fault::WrongBytes => self.shut_out(now, node),
-            Source::Neighbour(_) => {}
+    }
+
+    /// A piece comes from there no longer, nor is it here: the seed may have to read it after all.
+    fn end_flight(&mut self, piece: u32, from: Source, capacity: &mut Capacity) {
+        if !self.flights.remove(piece, from) {
+            return;
+        }
+        capacity.release(self.bytes_of(piece));
+        if let Some(seeding) = &mut self.seeding {
+            seeding.missed(piece, from);
         }
     }
 
@@ -261,8 +270,7 @@ impl Swarm {
             }
         }
         for (number, node) in stolen {
-            self.flights.remove(number, Source::Neighbour(node));
-            capacity.release(self.bytes_of(number));
+            self.end_flight(number, Source::Neighbour(node), capacity);
             if let Some(piece) = self.layout.piece(number) {
                 self.outputs.push_back(Output::Abandon { piece, from: node });
             }
@@ -279,8 +287,11 @@ impl Swarm {
         self.flights.called_at = Some(now);
         let wanted = self.starved().into_iter().chain(self.readers.first_missing(&self.have));
         let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
-        let held =
-            |neighbour: &Neighbour| neighbour.have.contains(piece) && !neighbour.shut_out(now) && !neighbour.doubted();
+        let comes_abroad = self.may_import(now, piece);
+        let held = |neighbour: &Neighbour| {
+            let sound = !neighbour.shut_out(now) && !neighbour.doubted() && (comes_abroad || !neighbour.abroad);
+            sound && neighbour.have.contains(piece)
+        };
         let holders = self.neighbours.iter().filter(|(_, neighbour)| held(neighbour)).map(|(node, _)| *node);
         let here: Vec<NodeId> = holders.collect();
         if let Some(&node) = here.choose(&mut self.rng) {
@@ -302,6 +313,7 @@ impl Swarm {
     /// One that has nothing on its way has to be woken to ask.
     pub(super) fn next_call(&self) -> Option<(Time, Why)> {
         let idle = self.flights.awaited() == 0 && self.pace.median().is_some();
-        self.call_at().filter(|_| idle).map(|at| (at, Why::Starved))
+        let here = self.call_at().filter(|_| idle);
+        here.into_iter().chain(self.next_call_abroad()).min().map(|at| (at, Why::Starved))
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Neighbour {
     pub(super) silent: bool,
     /// A reader of its waits for this piece.
     pub(super) urgent: Option<u32>,
+    /// It is abroad, was asked for a slot then, and may still give one.
+    pub(super) asked_at: Option<Time>,
     /// Slots of mine that it has not answered.
     pub(super) unanswered: u32,
     /// Pieces of mine on their way to it.
@@ -62,6 +64,7 @@ impl Neighbour {
             lapses: 0,
             silent: false,
             urgent: None,
+            asked_at: None,
             unanswered: 0,
             uploads: 0,
             strikes: 0,
@@ -94,9 +97,9 @@ impl Neighbour {
         self.have.held() > both
     }
 
-    /// Whether a slot could be of use to it.
+    /// Whether a slot could be of use to it. Who is abroad knows what has to come from here, and asks for it.
     pub(super) fn may_get_slot(&self, now: Time) -> bool {
         let served = self.greeted && self.wants && self.lacks > 0 && self.unanswered == 0 && !self.silent;
-        served && !self.barred(now) && !self.shut_out(now)
+        served && (!self.abroad || self.urgent.is_some()) && !self.barred(now) && !self.shut_out(now)
     }
 }

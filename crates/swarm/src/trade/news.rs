@@ -67,7 +67,10 @@ impl Swarm {
         for neighbour in self.neighbours.values_mut() {
             if !neighbour.have.contains(piece) {
                 neighbour.lacks += 1;
-                neighbour.barred_until = None;
+                // Whatever it passed on has come to it meanwhile.
+                if neighbour.lacks == 1 {
+                    neighbour.barred_until = None;
+                }
             }
         }
         self.news.pieces.push_back(piece);

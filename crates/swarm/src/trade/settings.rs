@@ -13,8 +13,8 @@ pub struct Settings {
     pub head: u32,
     /// How long a slot stays open beyond two round trips.
     pub slot_grace: Duration,
-    /// A neighbour that passed on a slot gets no other for a median piece time, for so long at most, unless it says something
-    /// new before.
+    /// A neighbour that passed on a slot gets no other for half a median piece time, for so long at most, unless it says
+    /// something new before.
     pub bar: Duration,
     /// How long announcements of new pieces are gathered at least, for those that nothing else is said to.
     pub batch: Duration,

@@ -149,7 +149,7 @@ impl Swarm {
                 self.progress_at = now;
                 self.set_wants(wants);
             }
-            Input::Importers(nodes) => self.zoning.set(nodes),
+            Input::Importers(nodes) => self.zoning.set(self.me, nodes),
             Input::Appointed { elsewhere } => self.appoint(now, elsewhere),
             Input::Dismissed => self.dismiss(capacity),
             Input::Turn => {}
@@ -157,6 +157,7 @@ impl Swarm {
         }
         self.read_origin(now, capacity);
         self.call_for_starved(now);
+        self.call_abroad(now, capacity);
         self.open_slots(now, capacity);
         self.watch_for_orphaning(now);
     }
@@ -293,7 +294,7 @@ impl Swarm {
         neighbour.lacks = self.have.beyond(&neighbour.have, 0).count() as u32;
         if neighbour.abroad {
             let pieces: Vec<u32> = neighbour.have.iter().collect();
-            self.look_abroad(now, from, &pieces);
+            self.look_abroad(now, &pieces);
         }
         self.holders_changed();
     }
@@ -318,7 +319,7 @@ impl Swarm {
             }
         }
         if neighbour.abroad {
-            self.look_abroad(now, from, pieces);
+            self.look_abroad(now, pieces);
         }
     }
 
@@ -351,6 +352,7 @@ impl Swarm {
         }
         self.lapse_slots(now, capacity);
         self.expire_flights(now, capacity);
+        self.expire_calls_abroad(now);
         self.lose_patience(now);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rand::seq::IndexedRandom;
+use rand::{RngExt, seq::IndexedRandom};
 use shoal_proto::{
     NodeId,
     trade::{Lacks, Message},
@@ -13,6 +13,8 @@ use crate::Time;
 
 /// Among how many neighbours a slot's is chosen.
 const CHOICES: usize = 4;
+/// One slot in so many goes to anybody that lacks something: more cost those at the front.
+const ONE_IN: u32 = 16;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +147,9 @@ impl Swarm {
         best.choose(&mut self.rng).map(|&node| (node, piece))
     }
 
-    /// Of a few random neighbours that lack something, the one that lacks most: who fell behind catches up (Mitzenmacher
-    /// 2001, the power of two choices). One whose reader waits goes before all others.
+    /// Of a few random neighbours that lack something, the one that is furthest behind: who fell behind catches up
+    /// (Mitzenmacher 2001, the power of two choices). One in a few goes to anybody, and one whose reader waits goes before
+    /// all others.
     fn next_neighbour(&mut self, now: Time) -> Option<NodeId> {
         let mut open: Vec<(NodeId, u32)> = Vec::with_capacity(self.neighbours.len());
         for (node, neighbour) in &self.neighbours {
@@ -156,10 +159,19 @@ impl Swarm {
             if neighbour.urgent.is_some_and(|piece| self.have.contains(piece)) {
                 return Some(*node);
             }
-            open.push((*node, neighbour.lacks));
+            open.push((*node, self.behind(neighbour.lacks)));
         }
-        let drawn = (0..CHOICES).filter_map(|_| open.choose(&mut self.rng).copied());
-        drawn.max_by_key(|(_, lacks)| *lacks).map(|(node, _)| node)
+        let choices = if self.rng.random_ratio(1, ONE_IN) { 1 } else { CHOICES };
+        let drawn = (0..choices).filter_map(|_| open.choose(&mut self.rng).copied());
+        drawn.max_by_key(|(_, behind)| *behind).map(|(node, _)| node)
+    }
+
+    /// How far a neighbour that lacks so many pieces counts as behind: most at a quarter of the window, and beyond two windows
+    /// not at all. One that lacks more has come later and picks near its reader, where everybody has everything; it is not to
+    /// be fed before those at the front.
+    const fn behind(&self, lacks: u32) -> u32 {
+        let (most, none) = (self.settings.window / 4, self.settings.window * 2);
+        if lacks <= most { lacks } else { none.saturating_sub(lacks) * most / (none - most) }
     }
 
     fn lapse(&self, now: Time, to: NodeId) -> Time {
@@ -217,7 +229,7 @@ impl Swarm {
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
         // When one of the pieces that fill it has come, it may have room.
-        let bar = self.pace.median().unwrap_or(self.settings.bar).min(self.settings.bar);
+        let bar = self.pace.median().map_or(self.settings.bar, |median| (median / 2).min(self.settings.bar));
         if self.slots.unanswered(slot, from) {
             self.close(slot, capacity);
             if let Some(neighbour) = self.neighbours.get_mut(&from) {

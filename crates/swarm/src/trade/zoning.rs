@@ -4,24 +4,32 @@
 //! the same way, by the highest random weight (Thaler and Ravishankar 1998); the first may take the piece from abroad at once,
 //! the second when the first has had time to, and in the end anybody.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use rand::seq::IndexedRandom;
 use shoal_proto::{NodeId, trade::Message};
 
-use super::Swarm;
+use super::{Capacity, Swarm, neighbour::Neighbour};
 use crate::Time;
 
 /// What is known of the zone.
+///
+/// Invariant: `mine` is the part of `seen` that this node has to bring in.
 #[derive(Debug, Default)]
 pub(super) struct Zoning {
     importers: Vec<NodeId>,
     /// When a neighbour abroad was first seen to have a piece that this node lacks.
     seen: BTreeMap<u32, Time>,
+    mine: BTreeSet<u32>,
 }
 
 impl Zoning {
-    pub(super) fn set(&mut self, importers: Vec<NodeId>) {
+    pub(super) fn set(&mut self, me: NodeId, importers: Vec<NodeId>) {
         self.importers = importers;
+        self.mine = self.seen.keys().copied().filter(|&piece| self.rank(me, piece) == 0).collect();
     }
 
     /// Whether pieces may not just come from anywhere.
@@ -29,17 +37,20 @@ impl Zoning {
         !self.importers.is_empty()
     }
 
-    /// A neighbour abroad has a piece that this node lacks; returns whether that is news.
-    fn saw(&mut self, now: Time, piece: u32) -> bool {
+    /// A neighbour abroad has a piece that this node lacks.
+    fn saw(&mut self, now: Time, me: NodeId, piece: u32) {
         if self.seen.contains_key(&piece) {
-            return false;
+            return;
         }
         self.seen.insert(piece, now);
-        true
+        if self.rank(me, piece) == 0 {
+            self.mine.insert(piece);
+        }
     }
 
     pub(super) fn stored(&mut self, piece: u32) {
         self.seen.remove(&piece);
+        self.mine.remove(&piece);
     }
 
     /// How many importers come before this node for a piece.
@@ -61,18 +72,65 @@ fn weight(node: NodeId, piece: u32) -> u64 {
 }
 
 impl Swarm {
-    /// A neighbour abroad has these pieces: those that this node has to bring in, it asks for.
-    pub(super) fn look_abroad(&mut self, now: Time, from: NodeId, pieces: &[u32]) {
-        let mut wanted = None;
+    /// A neighbour abroad has these pieces.
+    pub(super) fn look_abroad(&mut self, now: Time, pieces: &[u32]) {
         for &piece in pieces.iter().filter(|&&piece| !self.have.contains(piece)) {
-            let mine = self.zoning.saw(now, piece) && self.zoning.is_on() && self.zoning.rank(self.me, piece) == 0;
-            if mine && wanted.is_none() && !self.flights.comes(piece) {
-                wanted = Some(piece);
+            self.zoning.saw(now, self.me, piece);
+        }
+    }
+
+    /// Asks for the pieces that this node has to bring in, as far as it has room, and one at a time of each neighbour abroad:
+    /// nobody there knows which these are.
+    pub(super) fn call_abroad(&mut self, now: Time, capacity: &Capacity) {
+        if !self.wants || self.zoning.mine.is_empty() {
+            return;
+        }
+        let asked = self.neighbours.values().filter(|neighbour| neighbour.asked_at.is_some()).count();
+        let mut room = self.most_in_flight(capacity).saturating_sub(self.flights.awaited() + asked);
+        for window in self.readers.windows(&self.have, self.settings.window) {
+            let pieces: Vec<u32> = self.zoning.mine.range(window).copied().collect();
+            for piece in pieces {
+                if room == 0 {
+                    return;
+                }
+                if self.flights.expects(piece) || !self.may_import(now, piece) {
+                    continue;
+                }
+                let idle = |neighbour: &Neighbour| {
+                    let sound = neighbour.abroad && !neighbour.shut_out(now) && !neighbour.doubted();
+                    sound && neighbour.have.contains(piece) && neighbour.asked_at.is_none()
+                };
+                let holders = self.neighbours.iter().filter(|(_, neighbour)| idle(neighbour)).map(|(node, _)| *node);
+                let holders: Vec<NodeId> = holders.collect();
+                let Some(&node) = holders.choose(&mut self.rng) else { continue };
+                if let Some(neighbour) = self.neighbours.get_mut(&node) {
+                    neighbour.asked_at = Some(now);
+                }
+                self.say(node, Message::Want { piece });
+                room -= 1;
             }
         }
-        if let Some(piece) = wanted {
-            self.say(from, Message::Want { piece });
+    }
+
+    /// When somebody else abroad may be asked, where those who were do not answer.
+    pub(super) fn next_call_abroad(&self) -> Option<Time> {
+        if self.zoning.mine.is_empty() {
+            return None;
         }
+        let patience = self.import_patience();
+        self.neighbours.values().filter_map(|neighbour| Some(neighbour.asked_at? + patience)).min()
+    }
+
+    /// Those who do not answer are not waited for.
+    pub(super) fn expire_calls_abroad(&mut self, now: Time) {
+        let patience = self.import_patience();
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.asked_at = neighbour.asked_at.filter(|&at| now < at + patience);
+        }
+    }
+
+    fn import_patience(&self) -> Duration {
+        self.deadlines().0
     }
 
     /// Whether a piece may be taken from a neighbour abroad.
@@ -100,7 +158,7 @@ mod tests {
     fn all_agree_on_the_rank_and_share_the_work() {
         let nodes: Vec<NodeId> = (1..=16).map(|n| NodeId::from_bytes([n * 13; 32])).collect();
         let mut first = BTreeMap::new();
-        let zoning = Zoning { importers: nodes.clone(), seen: BTreeMap::new() };
+        let zoning = Zoning { importers: nodes.clone(), ..Zoning::default() };
         for piece in 0..1600 {
             let mut ranks: Vec<(usize, NodeId)> = nodes.iter().map(|&node| (zoning.rank(node, piece), node)).collect();
             ranks.sort_unstable();

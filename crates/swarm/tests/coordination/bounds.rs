@@ -131,7 +131,7 @@ fn a_coordinator_believes_no_grant_that_is_not_signed_or_makes_no_sense() {
     let stolen = {
         // The words of one epoch under the signature of another.
         let low = grant(&key(2), digest(0), 1, from);
-        let mut bytes = shoal_proto::codec::encode(&low, 1000).unwrap()[shoal_proto::codec::HEAD_BYTES..].to_vec();
+        let mut bytes = shoal_proto::codec::body(&low, 1000).unwrap();
         let at = bytes.iter().position(|byte| *byte == 1).expect("the number");
         bytes[at] = 9;
         shoal_proto::codec::decode::<SignedGrant>(&bytes)

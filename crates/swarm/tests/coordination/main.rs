@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use net::{Net, PIECES, ms, refused};
 use shoal_blob::PieceSet;
-use shoal_proto::coordination::Refusal;
+use shoal_proto::{NodeId, coordination::Refusal};
 use shoal_swarm::coordination::Note;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -365,6 +365,25 @@ fn who_loses_interest_in_seeding_hands_on() {
     assert!(took < SECOND);
     assert!(net.run_until(30 * SECOND, |net| (0..4).all(|n| n == seed || net.complete(n))).is_some());
     read_once(&net);
+}
+
+#[test]
+fn whoever_brings_pieces_into_a_zone_has_links_there() {
+    for seed in 0..8 {
+        let count = 128;
+        let mut net = Net::settled(count, seed);
+        net.rate = (0, 0);
+        for node in 0..count {
+            net.nodes[node].zone = format!("zone-{}", node % 8);
+            net.want(node);
+        }
+        net.run(ms(1500));
+        for node in &net.nodes {
+            let zone = |id: &NodeId| &net.nodes.iter().find(|other| other.id == *id).unwrap().zone;
+            let home = node.neighbours.iter().filter(|id| *zone(id) == node.zone).count();
+            assert!(home >= 4, "seed {seed}: {home} links at home, {} in all", node.neighbours.len());
+        }
+    }
 }
 
 #[test]

@@ -86,11 +86,17 @@ pub fn pass(slot: u32) -> Letter {
 /// A letter as a rogue writes it.
 pub fn written(topic: Topic, slot: u32) -> Vec<u8> {
     let envelope = Envelope { topic, messages: pass(slot).messages };
-    codec::encode(&envelope, codec::MAX_TRADE_BODY).unwrap()
+    codec::encode_brief(&envelope, codec::MAX_TRADE_BODY).unwrap()
 }
 
 pub fn header(piece: u32) -> PieceHeader {
-    PieceHeader { digest: digest(), piece, slot: 1, from: [1; 8], to: [2; 8], proof: Vec::new() }
+    PieceHeader { piece, link: [1; 8], proof: Vec::new() }
+}
+
+/// Has one side speak of a blob, so that the other may send pieces of it.
+pub async fn speak(peer: &shoal_transfer::Peer, digest: shoal_blob::Digest, events: &mut Receiver<Event>) {
+    peer.send(&Letter { digest, ..pass(0) }).unwrap();
+    assert!(matches!(next(events).await, Event::Message { .. }));
 }
 
 /// Dials with a node's own certificate, and no proof.

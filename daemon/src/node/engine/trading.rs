@@ -17,7 +17,7 @@ use super::{
 use crate::node::{
     mailbox::Told,
     reading::{self, Order, Reading},
-    receiving::{self, fingerprint},
+    receiving,
 };
 
 impl Engine {
@@ -173,9 +173,8 @@ impl Engine {
             self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
             return;
         };
-        let (from, behind) = (fingerprint(&link.from), fingerprint(&link.to));
         let proof = proof.iter().map(SignedSegment::testimony).collect();
-        let header = PieceHeader { digest, piece: piece.get(), slot, from, to: behind, proof };
+        let header = PieceHeader { piece: piece.get(), link: link.fingerprint(), proof };
         let blob = body.shelf.blob().clone();
         let bytes = body.shelf.layout().byte_range(piece);
         let task = tokio::spawn(async move {
@@ -185,14 +184,14 @@ impl Engine {
                 let range = bytes.start + range.start..bytes.start + range.end;
                 blob.read_bytes(range).map_err(std::io::Error::other)
             };
-            let moved = match peer.upload(header, length, source).await {
+            let moved = match peer.upload(digest, header, length, source).await {
                 Ok(report) => {
                     sent.inc_by(report.bytes);
                     Some((report.bytes, report.elapsed))
                 }
                 Err(error) => {
                     tracing::debug!(%digest, %piece, peer = %to, %error, "an upload did not end well");
-                    if let UploadError::Source { .. } | UploadError::Head { .. } = error {
+                    if let UploadError::Source { .. } | UploadError::Head { .. } | UploadError::Unnamed { .. } = error {
                         // The stream may never have begun: the peer must not wait for it.
                         let message = Message::Refuse { slot, piece: piece.get() };
                         let _ = peer.send(&Letter { digest, messages: vec![message] });
@@ -208,7 +207,7 @@ impl Engine {
 
     /// A peer begins to send a piece: taken when it was asked of that peer and can be checked.
     pub(super) fn take(&mut self, incoming: IncomingPiece) {
-        let (from, digest, number) = (incoming.from(), incoming.header().digest, incoming.header().piece);
+        let (from, digest, number) = (incoming.from(), incoming.digest(), incoming.header().piece);
         let mailbox = self.mailbox.clone();
         let wanted = self.body_mut(&digest).and_then(|body| {
             let expected = body.expected.remove(&(number, from));
