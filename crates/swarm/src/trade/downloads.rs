@@ -214,10 +214,11 @@ impl Swarm {
 
     /// A piece comes from there no longer, nor is it here: the seed may have to read it after all.
     fn end_flight(&mut self, piece: u32, from: Source, capacity: &mut Capacity) {
-        if !self.flights.remove(piece, from) {
+        let ended = self.flights.remove(piece, from);
+        if ended == 0 {
             return;
         }
-        capacity.release(self.bytes_of(piece));
+        capacity.release(ended as u64 * self.bytes_of(piece));
         if let Some(seeding) = &mut self.seeding {
             seeding.missed(piece, from);
         }

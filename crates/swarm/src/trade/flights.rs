@@ -88,10 +88,12 @@ impl Flights {
         groups.filter_map(|group| if let [flight] = group { Some(flight) } else { None })
     }
 
-    pub(super) fn remove(&mut self, piece: u32, from: Source) -> bool {
+    /// Removes the flights of a piece from a source, and returns how many there were: one that was late may have been taken
+    /// there a second time.
+    pub(super) fn remove(&mut self, piece: u32, from: Source) -> usize {
         let before = self.list.len();
         self.list.retain(|flight| flight.piece != piece || flight.from != from);
-        self.list.len() < before
+        before - self.list.len()
     }
 
     /// Removes all flights of a piece, and returns them.
@@ -99,12 +101,9 @@ impl Flights {
         self.list.extract_if(.., |flight| flight.piece == piece).collect()
     }
 
-    /// Removes all flights from a source, and returns their pieces.
+    /// Removes all flights from a source, and returns the piece of each.
     pub(super) fn remove_all(&mut self, from: Source) -> Vec<u32> {
-        let mut pieces: Vec<u32> =
-            self.list.extract_if(.., |flight| flight.from == from).map(|one| one.piece).collect();
-        pieces.dedup();
-        pieces
+        self.list.extract_if(.., |flight| flight.from == from).map(|flight| flight.piece).collect()
     }
 
     /// Those that are late from now on, and those that are given up: pieces, and whom they should have come from.
@@ -121,5 +120,41 @@ impl Flights {
             }
         }
         (late, stolen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_blob::{Digest, Layout, PieceSet};
+    use shoal_proto::trade::{Hello, Message};
+
+    use super::*;
+    use crate::trade::{Capacity, Fault, Input, ReaderId, Settings, Swarm};
+
+    #[test]
+    fn what_was_taken_twice_of_one_neighbour_is_given_back_twice() {
+        let layout = Layout::with_piece_bytes(4 << 20, 1 << 20).unwrap();
+        let (me, from) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let (digest, settings) = (Digest::Sha256([7; 32]), Settings::default());
+        let mut swarm = Swarm::new(Time::ZERO, me, digest, layout, settings.clone(), String::new(), 1);
+        let mut capacity = Capacity::new(1, 64 << 20);
+        let mut tell = |now, input| {
+            swarm.handle(now, input, &mut capacity);
+            while swarm.poll().is_some() {}
+            capacity.inflow()
+        };
+        let hello = Hello { length: 4 << 20, have: PieceSet::full(4), wants: true, zone: String::new() };
+        let piece = layout.piece(0).unwrap();
+        tell(Time::ZERO, Input::Wants(true));
+        tell(Time::ZERO, Input::ReaderAt { reader: ReaderId(0), piece });
+        tell(Time::ZERO, Input::Met { node: from, rtt: Duration::from_millis(1) });
+        tell(Time::ZERO, Input::Heard { from, message: Message::Hello(hello) });
+        assert_eq!(tell(Time::ZERO, Input::Heard { from, message: Message::Slot { slot: 0 } }), 1 << 20);
+        let late = Time::ZERO + settings.first_deadline;
+        tell(late, Input::TimeOut);
+        assert_eq!(tell(late, Input::Heard { from, message: Message::Slot { slot: 1 } }), 2 << 20, "the reader waits");
+        assert_eq!(tell(late, Input::Missed { piece, from: Source::Neighbour(from), fault: Fault::Broken }), 0);
     }
 }
