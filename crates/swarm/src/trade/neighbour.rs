@@ -16,6 +16,10 @@ pub(super) struct Neighbour {
     /// What it has.
     pub(super) have: PieceSet,
     pub(super) wants: bool,
+    /// How long a piece takes to come to it, by its news; smoothed over about eight of them.
+    pub(super) pace: Option<Duration>,
+    /// When it last had any.
+    pub(super) news_at: Option<Time>,
     /// It is in another zone.
     pub(super) abroad: bool,
     /// How much of this node's news it has been told.
@@ -54,6 +58,8 @@ impl Neighbour {
             greeted: false,
             have: PieceSet::empty(pieces),
             wants: false,
+            pace: None,
+            news_at: None,
             abroad: false,
             told: 0,
             lacks: 0,
@@ -70,6 +76,17 @@ impl Neighbour {
             demotions: 0,
             demoted_until: None,
             shut_until: None,
+        }
+    }
+
+    /// So many pieces have come to it since its last news.
+    pub(super) fn learn_pace(&mut self, now: Time, pieces: u32) {
+        if pieces == 0 {
+            return;
+        }
+        if let Some(before) = self.news_at.replace(now) {
+            let seen = now.since(before) / pieces;
+            self.pace = Some(self.pace.map_or(seen, |pace| (pace * 7 + seen) / 8));
         }
     }
 

@@ -301,10 +301,12 @@ impl Swarm {
         let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
         neighbour.queue = queue;
         neighbour.barred_until = None;
+        let mut fresh = 0;
         for &piece in pieces {
             if !neighbour.have.insert(piece) {
                 continue;
             }
+            fresh += 1;
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
             if self.have.contains(piece) {
                 neighbour.lacks -= 1;
@@ -316,6 +318,7 @@ impl Swarm {
                 seeding.copied(piece);
             }
         }
+        neighbour.learn_pace(now, fresh);
         if neighbour.abroad {
             self.look_abroad(now, pieces);
         }
