@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "all", "baselines", "explore"])]
     scenario: Option<String>,
 
-    /// Run all of them
+    /// Run all of them but those that take long
     #[arg(long, conflicts_with = "scenario")]
     all: bool,
 
@@ -89,7 +89,7 @@ struct Report {
 /// Runs what is asked for.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.list {
-        for entry in catalog::entries() {
+        for entry in catalog::entries().into_iter().chain(catalog::long_entries()) {
             println!("{:<20} {}", entry.name, entry.about);
         }
         return Ok(());

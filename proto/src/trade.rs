@@ -68,8 +68,8 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D
 pub enum Message {
     /// The first word: what I have. Answered with a Hello of the other's.
     Hello(Hello),
-    /// A lease that I know; precedes what its seed signed.
-    Grant(SignedGrant),
+    /// A lease that I know; precedes what its seed signed. It is rare and the largest by far: a box keeps all others small.
+    Grant(Box<SignedGrant>),
     /// I have these pieces now.
     Have {
         /// In any order, at most [`MAX_BATCH`].

@@ -126,14 +126,7 @@ impl PieceSet {
 
     /// The pieces in the set, in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, &word)| {
-            let base = at as u32 * 64;
-            std::iter::successors((word != 0).then_some(word), |rest| {
-                let rest = rest & (rest - 1);
-                (rest != 0).then_some(rest)
-            })
-            .map(move |rest| base + rest.trailing_zeros())
-        })
+        self.words.iter().enumerate().flat_map(|(at, &word)| bits(at as u32 * 64, word))
     }
 
     /// The first piece at or after `from` that is not in the set.
@@ -159,6 +152,34 @@ impl PieceSet {
         (piece < self.size).then_some(piece)
     }
 
+    /// The first piece from `from` on and before `end` that is in the set. It looks no further, so that a window costs what it
+    /// is wide, however long the blob is.
+    #[must_use]
+    pub fn first_held_before(&self, from: u32, end: u32) -> Option<u32> {
+        let end = end.min(self.size);
+        let mut at = from as usize / 64;
+        let mut mask = u64::MAX << (from % 64);
+        while (at as u32) * 64 < end {
+            let word = self.words[at] & mask;
+            if word != 0 {
+                return Some(at as u32 * 64 + word.trailing_zeros()).filter(|&piece| piece < end);
+            }
+            at += 1;
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// The pieces that are in this set and not in `other`, a set of the same blob, from `from` on, in order.
+    pub fn beyond<'a>(&'a self, other: &'a Self, from: u32) -> impl Iterator<Item = u32> + 'a {
+        let start = from as usize / 64;
+        let words = self.words.iter().zip(&other.words).enumerate().skip(start);
+        words.flat_map(move |(at, (mine, theirs))| {
+            let mask = if at == start { u64::MAX << (from % 64) } else { u64::MAX };
+            bits(at as u32 * 64, mine & !theirs & mask)
+        })
+    }
+
     /// The runs of pieces that are not in the set, in order.
     pub fn missing_runs(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         let mut from = 0;
@@ -169,6 +190,15 @@ impl PieceSet {
             Some(start..end)
         })
     }
+}
+
+/// The numbers of the set bits, from `base` on.
+fn bits(base: u32, word: u64) -> impl Iterator<Item = u32> {
+    std::iter::successors((word != 0).then_some(word), |rest| {
+        let rest = rest & (rest - 1);
+        (rest != 0).then_some(rest)
+    })
+    .map(move |rest| base + rest.trailing_zeros())
 }
 
 impl From<PieceSet> for Wire {
@@ -231,14 +261,25 @@ mod tests {
             prop_assert_eq!(set.held() as usize, model.len());
             prop_assert_eq!(set.first_missing(drop), (drop..size).find(|p| !model.contains(p)));
             prop_assert_eq!(set.first_held(drop), (drop..size).find(|p| model.contains(p)));
+            for end in [0, drop, drop + 1, drop + 70, size, 400] {
+                let first = (drop..end.min(size)).find(|p| model.contains(p));
+                prop_assert_eq!(set.first_held_before(drop, end), first);
+            }
             let missing: Vec<u32> = set.missing_runs().flatten().collect();
             prop_assert_eq!(missing, (0..size).filter(|p| !model.contains(p)).collect::<Vec<_>>());
         }
 
         #[test]
-        fn union_is_union(size in 1u32..300, a in btree_set(0u32..300, 0..200), b in btree_set(0u32..300, 0..200)) {
+        fn two_sets_are_two_sets(
+            size in 1u32..300,
+            a in btree_set(0u32..300, 0..200),
+            b in btree_set(0u32..300, 0..200),
+            from in 0u32..300,
+        ) {
             let (mut left, right) = (of(size, &a), of(size, &b));
             prop_assert_eq!(left.lacks_any_of(&right), right.iter().any(|p| !left.contains(p)));
+            let beyond: Vec<u32> = right.beyond(&left, from).collect();
+            prop_assert_eq!(beyond, right.iter().filter(|&p| p >= from && !left.contains(p)).collect::<Vec<_>>());
             left.union_with(&right);
             prop_assert_eq!(left, of(size, &a.union(&b).copied().collect()));
         }

@@ -180,8 +180,21 @@ pub fn entries() -> Vec<Entry> {
     ]
 }
 
+/// Those that take too long for the table, and are run by their names alone.
+#[must_use]
+pub fn long_entries() -> Vec<Entry> {
+    const RATE: u64 = 1_250_000_000;
+    let one_tb = Scenario { up: RATE, down: RATE, origin_rate: RATE, ..Scenario::flash(200, 65_536) };
+    vec![Entry {
+        name: "one-tb",
+        about: "200 nodes of 10 Gbit/s, 1 TiB in pieces of 16 MiB; takes long",
+        scenario: one_tb,
+        gate: Gate::ratio(1.05),
+    }]
+}
+
 /// The scenario of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<Entry> {
-    entries().into_iter().find(|entry| entry.name == name)
+    entries().into_iter().chain(long_entries()).find(|entry| entry.name == name)
 }

@@ -21,8 +21,8 @@ pub(crate) struct Curve {
     pub(crate) complete: u32,
     /// Pieces that came a second time.
     pub(crate) duplicates: u64,
-    /// How far readers were behind the origin, in pieces.
-    pub(crate) lags: Vec<u32>,
+    /// How often readers were so many pieces behind the origin.
+    lags: Vec<u64>,
 }
 
 impl Curve {
@@ -37,10 +37,24 @@ impl Curve {
         self.moments.push(Moment { seconds, complete: self.complete, copies: [at(0), at(1), at(2)] });
     }
 
+    /// A reader has moved on, so many pieces behind the origin.
+    pub(crate) fn lagged(&mut self, pieces: u32) {
+        let place = pieces as usize;
+        if self.lags.len() <= place {
+            self.lags.resize(place + 1, 0);
+        }
+        self.lags[place] += 1;
+    }
+
     /// The lag that so many of a hundred readers' moments did not exceed.
-    pub(crate) fn lag(&self, percent: usize) -> u32 {
-        let mut sorted = self.lags.clone();
-        sorted.sort_unstable();
-        sorted.get(sorted.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0)
+    pub(crate) fn lag(&self, percent: u64) -> u32 {
+        let count: u64 = self.lags.iter().sum();
+        let mut before = count.saturating_sub(1) * percent / 100;
+        let found = self.lags.iter().position(|&times| {
+            let here = before < times;
+            before = before.saturating_sub(times);
+            here
+        });
+        found.unwrap_or(0) as u32
     }
 }

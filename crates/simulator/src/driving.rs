@@ -1,5 +1,7 @@
 //! Driving the state machines as the daemon does: what happened goes in, what they decide is done.
 
+use std::collections::VecDeque;
+
 use shoal_blob::{PieceIndex, PieceSet};
 use shoal_proto::{
     Visibility,
@@ -26,6 +28,13 @@ const READER: ReaderId = ReaderId(0);
 const SWARM: usize = 0;
 const MEMBER: usize = 1;
 const COORDINATOR: usize = 2;
+
+/// What one neighbour is told in one go.
+struct Letter {
+    to: NodeIndex,
+    words: Vec<Message>,
+    weight: weight::Letter,
+}
 
 impl Fleet<'_> {
     pub(crate) fn probe(&self) -> Probe {
@@ -104,7 +113,7 @@ impl Fleet<'_> {
             this.reader = piece.get();
             let lag = self.origin.frontier().saturating_sub(this.reader);
             if this.reader != before && !this.late {
-                self.curve.lags.push(lag);
+                self.curve.lagged(lag);
             }
             if this.reader != before || before == 0 || self.scenario.readers_at.iter().any(|(who, _)| *who == node) {
                 self.tell_swarm(node, Input::ReaderAt { reader: READER, piece });
@@ -116,18 +125,19 @@ impl Fleet<'_> {
     }
 
     pub(crate) fn tell_swarm(&mut self, node: NodeIndex, input: Input) {
-        let mut inputs = std::collections::VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        let mut next = Some(input);
+        let mut inputs = VecDeque::new();
+        let mut letters = Vec::new();
+        while let Some(input) = next {
             let now = self.now;
             let this = &mut self.nodes[node as usize];
             let Some(swarm) = this.swarm.as_mut() else { return };
             swarm.handle(now, input, &mut this.capacity);
-            let mut letters: Vec<(NodeIndex, Message, Vec<Message>, weight::Letter)> = Vec::new();
             while let Some(output) = self.nodes[node as usize].swarm.as_mut().and_then(Swarm::poll) {
                 self.perform(node, output, &mut letters, &mut inputs);
             }
-            for (to, first, rest, letter) in letters {
-                self.post(node, to, first, rest, &letter);
+            for letter in letters.drain(..) {
+                self.post(node, letter);
             }
             let this = &mut self.nodes[node as usize];
             while this.capacity.next_turn().is_some() {
@@ -138,6 +148,7 @@ impl Fleet<'_> {
                 let what = format!("node {node} has {} bytes on their way in, of {most}", this.capacity.inflow());
                 self.broke(what);
             }
+            next = inputs.pop_front();
         }
         let this = &mut self.nodes[node as usize];
         this.wakes[SWARM] = this.swarm.as_ref().and_then(Swarm::poll_timeout).map(|(at, _)| at);
@@ -145,25 +156,17 @@ impl Fleet<'_> {
     }
 
     /// Sends what one neighbour is told in one go.
-    fn post(&mut self, from: NodeIndex, to: NodeIndex, first: Message, rest: Vec<Message>, letter: &weight::Letter) {
-        let Some(peer) = self.nodes[from as usize].peers.get(&to).copied() else { return };
-        let bytes = letter.bytes(&self.digest, peer.named);
+    fn post(&mut self, from: NodeIndex, Letter { to, words, weight }: Letter) {
+        let Some(peer) = self.nodes[from as usize].peers.get_mut(&to) else { return };
+        let bytes = weight.bytes(&self.digest, peer.named);
         let bytes = bytes + weight::datagrams(bytes);
         let arrives = self.network.control(self.now, from, to, bytes, peer.stream);
-        if let Some(peer) = self.nodes[from as usize].peers.get_mut(&to) {
-            (peer.stream, peer.named) = (arrives, true);
-        }
+        (peer.stream, peer.named) = (arrives, true);
         let lives = self.lives(from, to);
-        self.agenda.enter(arrives, Event::Trade { from, to, lives, first, rest });
+        self.agenda.enter(arrives, Event::Trade { from, to, lives, letter: words });
     }
 
-    fn perform(
-        &mut self,
-        node: NodeIndex,
-        output: Output,
-        letters: &mut Vec<(NodeIndex, Message, Vec<Message>, weight::Letter)>,
-        inputs: &mut std::collections::VecDeque<Input>,
-    ) {
+    fn perform(&mut self, node: NodeIndex, output: Output, letters: &mut Vec<Letter>, inputs: &mut VecDeque<Input>) {
         match output {
             Output::Send { to, message } => {
                 let to = self.of(to);
@@ -171,16 +174,14 @@ impl Fleet<'_> {
                 let grant = matches!(message, Message::Slot { .. } | Message::Offer { .. })
                     .then(|| self.introduce_lease(node, to))
                     .flatten();
-                let begun = letters.iter().position(|(whom, ..)| *whom == to);
-                let mut letter = begun.map(|at| std::mem::take(&mut letters[at].3)).unwrap_or_default();
-                grant.iter().chain([&message]).for_each(|message| letter.add(message));
-                match begun {
-                    Some(at) => {
-                        letters[at].2.push(message);
-                        letters[at].3 = letter;
-                    }
-                    None => letters.push((to, message, Vec::new(), letter)),
-                }
+                let at = letters.iter().position(|letter| letter.to == to).unwrap_or_else(|| {
+                    let words = self.blank.pop().unwrap_or_default();
+                    letters.push(Letter { to, words, weight: weight::Letter::default() });
+                    letters.len() - 1
+                });
+                let Letter { words, weight, .. } = &mut letters[at];
+                grant.iter().chain([&message]).for_each(|message| weight.add(message));
+                words.push(message);
             }
             Output::FetchOrigin { piece } => self.order(node, piece),
             Output::CancelOrigin => self.stop_reading(node),
@@ -220,7 +221,7 @@ impl Fleet<'_> {
         let highest = this.member.as_ref().and_then(Member::highest);
         let (grant, peer) = (highest?, this.peers.get_mut(&to)?);
         let epoch = grant.grant().epoch;
-        (peer.told.replace(epoch) != Some(epoch)).then(|| Message::Grant(grant.clone()))
+        (peer.told.replace(epoch) != Some(epoch)).then(|| Message::Grant(Box::new(grant.clone())))
     }
 
     fn order(&mut self, node: NodeIndex, piece: PieceIndex) {
@@ -416,9 +417,9 @@ impl Fleet<'_> {
 
     /// A neighbour is one no longer.
     fn part_from(&mut self, node: NodeIndex, other: NodeIndex) {
-        let mut letter = weight::Letter::default();
-        letter.add(&Message::Bye);
-        self.post(node, other, Message::Bye, Vec::new(), &letter);
+        let mut weight = weight::Letter::default();
+        weight.add(&Message::Bye);
+        self.post(node, Letter { to: other, words: vec![Message::Bye], weight });
         self.nodes[node as usize].expected.retain(|(_, from)| *from != other);
         self.tell_swarm(node, Input::Parted { node: self.id(other) });
     }

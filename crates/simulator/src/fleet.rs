@@ -1,6 +1,10 @@
 //! A whole fleet in virtual time: one run of a scenario.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
 
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus, seq::SliceRandom};
 use shoal_blob::{Digest, Layout, PieceSet};
@@ -32,17 +36,13 @@ const NEAR: u32 = 24;
 /// A run that takes so many times its bound, and a minute, does not come to an end.
 const PATIENCE: f64 = 12.0;
 /// The whole fleet is looked over after so many events; a small one more often.
-const SWEEP: u64 = 100_000;
+const SWEEP: u64 = 1_000_000;
 
 /// What will happen.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the most common one is the large one; a box would cost an allocation each"
-)]
 pub(crate) enum Event {
     Wants(NodeIndex),
-    Trade { from: NodeIndex, to: NodeIndex, lives: [u32; 2], first: Message, rest: Vec<Message> },
+    Trade { from: NodeIndex, to: NodeIndex, lives: [u32; 2], letter: Vec<Message> },
     Coordination { from: NodeIndex, to: NodeIndex, lives: [u32; 2], message: Box<Coordination> },
     Found { node: NodeIndex, life: u32 },
     Probed { node: NodeIndex, life: u32 },
@@ -75,6 +75,22 @@ pub(crate) struct Upload {
     pub(crate) dropped: bool,
 }
 
+/// A node's name looks random: its first bytes are as good as a hash of it.
+#[derive(Default)]
+pub(crate) struct Head(u64);
+
+impl Hasher for Head {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*head);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// A fleet on its way through a scenario.
 ///
 /// Nodes are in the order of their distance to the digest: the first that lives should coordinate.
@@ -86,12 +102,14 @@ pub(crate) struct Fleet<'a> {
     pub(crate) now: Time,
     pub(crate) begun: Time,
     pub(crate) nodes: Vec<Node>,
-    by_id: HashMap<NodeId, NodeIndex>,
+    by_id: HashMap<NodeId, NodeIndex, BuildHasherDefault<Head>>,
     pub(crate) network: Network,
     pub(crate) origin: Origin,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) uploads: Vec<Upload>,
     pub(crate) free_uploads: Vec<u32>,
+    /// Letters that have been read, to be written on again.
+    pub(crate) blank: Vec<Vec<Message>>,
     pub(crate) heads: Heads,
     pub(crate) rng: Xoshiro256PlusPlus,
     pub(crate) watch: Watch,
@@ -161,6 +179,7 @@ impl<'a> Fleet<'a> {
             agenda: Agenda::default(),
             uploads: Vec::new(),
             free_uploads: Vec::new(),
+            blank: Vec::new(),
             heads: Heads::new(digest, layout.length(), layout.count()),
             rng,
             watch: Watch::default(),
@@ -320,21 +339,25 @@ impl<'a> Fleet<'a> {
     }
 
     fn happens(&mut self, event: Event) {
-        if let Some(until) = self.hanging(&event) {
-            self.agenda.enter(until, event);
-            return;
-        }
         if let Some(node) = self.handled_by(&event) {
+            // What would happen to a node that hangs happens when it does so no longer.
+            let until = self.nodes[node as usize].hangs_until;
+            if until > self.now {
+                self.agenda.enter(until, event);
+                return;
+            }
             self.catch_up(node);
         }
         match event {
             Event::Wants(node) => self.wants(node),
-            Event::Trade { from, to, lives, first, rest } => {
+            Event::Trade { from, to, lives, mut letter } => {
                 if self.lives(from, to) == lives && self.reaches(from, to) {
-                    for message in std::iter::once(first).chain(rest) {
+                    for message in letter.drain(..) {
                         self.hear(from, to, message);
                     }
                 }
+                letter.clear();
+                self.blank.push(letter);
             }
             Event::Coordination { from, to, lives, message } => {
                 if self.lives(from, to) == lives && (from == to || self.reaches(from, to)) {
@@ -358,12 +381,6 @@ impl<'a> Fleet<'a> {
             Event::Healed => self.heal(),
             Event::Sample => {}
         }
-    }
-
-    /// What would happen to a node that hangs happens when it does so no longer.
-    fn hanging(&self, event: &Event) -> Option<Time> {
-        let node = self.handled_by(event)?;
-        Some(self.nodes[node as usize].hangs_until).filter(|until| *until > self.now)
     }
 
     /// Whose process this is a matter of, rather than of the network or of both ends.

@@ -37,37 +37,32 @@ const fn varint(value: u32) -> u64 {
 /// What is said to one neighbour in one go, as it grows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Letter {
-    /// The messages of its frames in bytes; all frames but the last are full.
-    frames: Vec<u64>,
-    /// How many messages are in the last.
-    last: usize,
+    /// The messages of its full frames in bytes, if it has any beside the last.
+    full: Vec<u64>,
+    /// The messages of the last in bytes, and how many there are.
+    last: (u64, usize),
 }
 
 impl Letter {
     pub(crate) fn add(&mut self, message: &Message) {
-        let bytes = trade(message);
-        match self.frames.last_mut() {
-            Some(frame) if self.last < MAX_MESSAGES => {
-                *frame += bytes;
-                self.last += 1;
-            }
-            _ => {
-                self.frames.push(bytes);
-                self.last = 1;
-            }
+        let (bytes, count) = &mut self.last;
+        if *count == MAX_MESSAGES {
+            self.full.push(std::mem::take(bytes));
+            *count = 0;
         }
+        *bytes += trade(message);
+        *count += 1;
     }
 
     /// Its frames, nearly always one; the first names the blob where that has not been done on this connection.
     pub(crate) fn bytes(&self, digest: &Digest, named: bool) -> u64 {
         let name = if named { 0 } else { 1 + digest.as_bytes().len() as u64 };
-        let last = self.frames.len().saturating_sub(1);
-        let frame = |(at, messages): (usize, &u64)| {
-            let count = if at == last { self.last } else { MAX_MESSAGES };
+        let frames = self.full.iter().map(|&bytes| (bytes, MAX_MESSAGES)).chain([self.last]);
+        let frame = |(at, (messages, count)): (usize, (u64, usize))| {
             // The one blob of a simulation has number 0.
             brief(if at == 0 { name } else { 0 } + 2 + varint(count as u32) + messages)
         };
-        self.frames.iter().enumerate().map(frame).sum()
+        frames.filter(|(_, count)| *count > 0).enumerate().map(frame).sum()
     }
 }
 

@@ -90,7 +90,7 @@ impl Papers {
     pub(super) fn untold_grants(&mut self, to: NodeId) -> Vec<Message> {
         let Self { grants, signed_under, told, .. } = self;
         let untold = signed_under.iter().filter(|&&epoch| told.insert((to, epoch)));
-        untold.filter_map(|epoch| Some(Message::Grant(grants.get(epoch)?.clone()))).collect()
+        untold.filter_map(|epoch| Some(Message::Grant(Box::new(grants.get(epoch)?.clone())))).collect()
     }
 
     /// A neighbour is gone, or begins anew: it may know nothing any longer.

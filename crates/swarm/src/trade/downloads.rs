@@ -1,6 +1,6 @@
 //! The receiver's part: it picks the piece, and picks again when it does not come.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use rand::{RngExt, seq::IndexedRandom};
 use shoal_blob::{PieceIndex, PieceSet};
@@ -9,89 +9,10 @@ use shoal_proto::{
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Fault, Output, SlotId, Source, Swarm, Why, neighbour::Neighbour, seeding::Seeding};
+use super::{
+    Capacity, Fault, Output, SlotId, Source, Swarm, Why, flights::Flight, neighbour::Neighbour, seeding::Seeding,
+};
 use crate::Time;
-
-/// A piece on its way here from one source.
-#[derive(Debug)]
-struct Flight {
-    from: Source,
-    /// Whether it was offered: the seed waits for the word that it is here.
-    offered: bool,
-    since: Time,
-    /// When it is picked elsewhere too; never for the origin, which has its own patience.
-    overdue_at: Option<Time>,
-    overdue: bool,
-    /// When it is given up where it was.
-    steal_at: Option<Time>,
-}
-
-/// The pieces on their way here, each from one source or, when that is late, from a second one too.
-///
-/// Invariant: for each flight the piece's bytes are reserved of the node's capacity.
-#[derive(Debug, Default)]
-pub(super) struct Flights {
-    by_piece: BTreeMap<u32, Vec<Flight>>,
-    /// When a holder was last asked for a piece that a reader waits for.
-    called_at: Option<Time>,
-}
-
-impl Flights {
-    pub(super) fn count(&self) -> usize {
-        self.by_piece.values().map(Vec::len).sum()
-    }
-
-    /// Those that are not overdue: what is late takes nobody's place.
-    pub(super) fn awaited(&self) -> usize {
-        self.by_piece.values().flatten().filter(|flight| !flight.overdue).count()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_piece.is_empty()
-    }
-
-    /// Whether the piece is expected, and not overdue.
-    pub(super) fn expects(&self, piece: u32) -> bool {
-        self.by_piece.get(&piece).is_some_and(|flights| flights.iter().any(|flight| !flight.overdue))
-    }
-
-    pub(super) fn comes(&self, piece: u32) -> bool {
-        self.by_piece.contains_key(&piece)
-    }
-
-    pub(super) fn add_from_origin(&mut self, now: Time, piece: u32) {
-        let flight = Flight {
-            from: Source::Origin,
-            offered: false,
-            since: now,
-            overdue_at: None,
-            overdue: false,
-            steal_at: None,
-        };
-        self.by_piece.entry(piece).or_default().push(flight);
-    }
-
-    pub(super) fn comes_from_origin(&self, piece: u32) -> bool {
-        self.by_piece.get(&piece).is_some_and(|flights| flights.iter().any(|flight| flight.from == Source::Origin))
-    }
-
-    fn remove(&mut self, piece: u32, from: Source) -> bool {
-        let Some(flights) = self.by_piece.get_mut(&piece) else { return false };
-        let before = flights.len();
-        flights.retain(|flight| flight.from != from);
-        let found = flights.len() < before;
-        if flights.is_empty() {
-            self.by_piece.remove(&piece);
-        }
-        found
-    }
-
-    /// Removes all flights from a source, and returns their pieces.
-    pub(super) fn remove_all(&mut self, from: Source) -> Vec<u32> {
-        let pieces: Vec<u32> = self.by_piece.keys().copied().collect();
-        pieces.into_iter().filter(|&piece| self.remove(piece, from)).collect()
-    }
-}
 
 impl Swarm {
     /// As many as a node has slots: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
@@ -140,6 +61,7 @@ impl Swarm {
         };
         let (overdue, steal) = self.deadlines();
         let flight = Flight {
+            piece: piece.get(),
             from: Source::Neighbour(from),
             offered,
             since: now,
@@ -147,7 +69,7 @@ impl Swarm {
             overdue: false,
             steal_at: Some(now + steal),
         };
-        self.flights.by_piece.entry(piece.get()).or_default().push(flight);
+        self.flights.add(flight);
         self.outputs.push_back(Output::Expect { piece, from, slot });
         let number = piece.get();
         let lacks = Lacks { before: !self.chain.contains(number), behind: !self.chain.contains(number + 1) };
@@ -173,7 +95,7 @@ impl Swarm {
         let Some(neighbour) = self.neighbours.get(&node) else { return false };
         let others = || {
             self.neighbours.iter().any(|(id, other)| {
-                *id != node && !other.demoted(now) && !other.shut_out(now) && self.have.lacks_any_of(&other.have)
+                *id != node && !other.demoted(now) && !other.shut_out(now) && other.has_more_than(&self.have)
             })
         };
         !neighbour.shut_out(now) && (!neighbour.demoted(now) || !others())
@@ -182,6 +104,7 @@ impl Swarm {
     /// Which piece to take from that neighbour: the lowest where a reader is starved, else the rarest in the windows, ties
     /// at random; at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
     fn pick(&mut self, now: Time, from: NodeId, capacity: &Capacity) -> Option<u32> {
+        let windows = self.readers.windows(&self.have, self.settings.window);
         let neighbour = self.neighbours.get(&from)?;
         let there = |piece: u32| {
             let has = neighbour.have.contains(piece) && !self.have.contains(piece);
@@ -196,9 +119,9 @@ impl Swarm {
         }
         let mut rarest = u16::MAX;
         let mut ties: Vec<u32> = Vec::new();
-        for window in self.readers.windows(&self.have, self.settings.window) {
+        for window in windows {
             let mut at = window.start;
-            while let Some(piece) = neighbour.have.first_held(at).filter(|&piece| piece < window.end) {
+            while let Some(piece) = neighbour.have.first_held_before(at, window.end) {
                 at = piece + 1;
                 let copies = self.copies[piece as usize];
                 if copies > rarest || self.flights.expects(piece) || !there(piece) {
@@ -218,8 +141,8 @@ impl Swarm {
         let missing = self.have.size() - self.have.held();
         let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || starved.contains(&piece);
         let patience = self.pace.median()? * 2;
-        self.flights.by_piece.iter().find_map(|(&piece, flights)| {
-            let [flight] = flights.as_slice() else { return None };
+        self.flights.alone().find_map(|flight| {
+            let piece = flight.piece;
             let late = now.since(flight.since) > patience && flight.from != Source::Origin;
             let elsewhere = flight.from != Source::Neighbour(from);
             (late && elsewhere && hedged(piece) && there(piece)).then_some(piece)
@@ -238,7 +161,7 @@ impl Swarm {
         self.progress_at = now;
         let number = piece.get();
         let mut offered_by = None;
-        for flight in self.flights.by_piece.remove(&number).unwrap_or_default() {
+        for flight in self.flights.land(number) {
             capacity.release(self.bytes_of(number));
             if let (Source::Origin, Some(seeding)) = (flight.from, &mut self.seeding) {
                 seeding.landed();
@@ -255,8 +178,7 @@ impl Swarm {
             return;
         }
         // What is stored was checked between two midstates, so both are known.
-        self.chain.insert(number);
-        self.chain.insert(number + 1);
+        self.learn_chain(number..number + 2);
         self.zoning.stored(number);
         self.note_news(now, number);
         if let Some(seeding) = &mut self.seeding {
@@ -328,7 +250,7 @@ impl Swarm {
     }
 
     pub(super) fn next_overdue(&self) -> Option<(Time, Why)> {
-        let flights = self.flights.by_piece.values().flatten();
+        let flights = self.flights.iter();
         flights
             .filter_map(|flight| if flight.overdue { flight.steal_at } else { flight.overdue_at })
             .min()
@@ -336,20 +258,7 @@ impl Swarm {
     }
 
     pub(super) fn expire_flights(&mut self, now: Time, capacity: &mut Capacity) {
-        let mut late = Vec::new();
-        let mut stolen = Vec::new();
-        for (&piece, flights) in &mut self.flights.by_piece {
-            for flight in flights {
-                let Source::Neighbour(node) = flight.from else { continue };
-                if !flight.overdue && flight.overdue_at.is_some_and(|at| at <= now) {
-                    flight.overdue = true;
-                    late.push(node);
-                }
-                if flight.steal_at.is_some_and(|at| at <= now) {
-                    stolen.push((piece, node));
-                }
-            }
-        }
+        let (late, stolen) = self.flights.expire(now);
         for node in late {
             let Some(neighbour) = self.neighbours.get_mut(&node) else { continue };
             neighbour.strikes += 1;
@@ -376,7 +285,7 @@ impl Swarm {
             return;
         }
         self.flights.called_at = Some(now);
-        let wanted = self.starved().into_iter().chain(self.have.first_missing(0));
+        let wanted = self.starved().into_iter().chain(self.readers.first_missing(&self.have));
         let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
         let comes_abroad = self.may_import(now, piece);
         let held = |neighbour: &Neighbour| {

@@ -11,7 +11,9 @@
 mod capacity;
 mod downloads;
 mod event;
+mod flights;
 mod neighbour;
+mod neighbours;
 mod news;
 mod pace;
 mod readers;

@@ -53,16 +53,17 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(pieces: u32, rtt: Duration) -> Self {
+    /// One of which nothing is known: it lacks all that this node has.
+    pub(super) fn new(mine: &PieceSet, rtt: Duration) -> Self {
         Self {
             greeted: false,
-            have: PieceSet::empty(pieces),
+            have: PieceSet::empty(mine.size()),
             wants: false,
             pace: None,
             news_at: None,
             abroad: false,
             told: 0,
-            lacks: 0,
+            lacks: mine.held(),
             rtt,
             queue: 0,
             barred_until: None,
@@ -107,9 +108,15 @@ impl Neighbour {
         self.silent || self.lapses >= 2
     }
 
+    /// Whether it has anything that this node, which has `mine`, has not.
+    pub(super) const fn has_more_than(&self, mine: &PieceSet) -> bool {
+        let both = mine.held() - self.lacks;
+        self.have.held() > both
+    }
+
     /// Whether a slot could be of use to it. Who is abroad knows what has to come from here, and asks for it.
     pub(super) fn may_get_slot(&self, now: Time) -> bool {
-        let open = !self.barred(now) && !self.shut_out(now) && !self.silent && (!self.abroad || self.urgent.is_some());
-        self.greeted && self.wants && self.lacks > 0 && self.unanswered == 0 && open
+        let served = self.greeted && self.wants && self.lacks > 0 && self.unanswered == 0 && !self.silent;
+        served && (!self.abroad || self.urgent.is_some()) && !self.barred(now) && !self.shut_out(now)
     }
 }

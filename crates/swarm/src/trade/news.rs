@@ -46,8 +46,11 @@ impl News {
 
 impl Swarm {
     pub(super) fn learn_chain(&mut self, boundaries: Range<u32>) {
+        let pieces = self.layout.count();
         for boundary in boundaries.start..boundaries.end.min(self.chain.size()) {
-            self.chain.insert(boundary);
+            if self.chain.insert(boundary) && boundary < pieces {
+                self.chain_end = self.chain_end.max(boundary);
+            }
         }
     }
 
@@ -56,6 +59,7 @@ impl Swarm {
         self.chain = PieceSet::empty(pieces + 1);
         self.chain.insert(0);
         self.chain.insert(pieces);
+        self.chain_end = 0;
     }
 
     /// A piece has come to rest here: it is news for the neighbours.
@@ -116,8 +120,9 @@ impl Swarm {
     pub(super) fn lost(&mut self, pieces: &[u32]) {
         let gone: Vec<u32> = pieces.iter().copied().filter(|&piece| self.have.remove(piece)).collect();
         for neighbour in self.neighbours.values_mut() {
-            neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
+            neighbour.lacks -= gone.iter().filter(|&&piece| !neighbour.have.contains(piece)).count() as u32;
         }
+        self.readers.lost();
         let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
         for batch in gone.chunks(MAX_BATCH) {
             for &node in &nodes {

@@ -6,11 +6,14 @@ use std::time::Duration;
 const REMEMBERED: usize = 33;
 
 /// The median of the last piece times: what deadlines are multiples of. A median, because one slow neighbour must not make
-/// all deadlines long.
+/// all deadlines long. It is asked for many times in a decision, and learns a few times a piece.
+///
+/// Invariant: `sorted` has what `times` has, in order.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     times: Vec<Duration>,
     next: usize,
+    sorted: Vec<Duration>,
 }
 
 impl Pace {
@@ -18,19 +21,18 @@ impl Pace {
         if self.times.len() < REMEMBERED {
             self.times.push(span);
         } else {
-            self.times[self.next] = span;
+            let oldest = std::mem::replace(&mut self.times[self.next], span);
             self.next = (self.next + 1) % REMEMBERED;
+            let place = self.sorted.partition_point(|&time| time < oldest);
+            self.sorted.remove(place);
         }
+        let place = self.sorted.partition_point(|&time| time < span);
+        self.sorted.insert(place, span);
     }
 
     /// The median, once there are three.
     pub(super) fn median(&self) -> Option<Duration> {
-        if self.times.len() < 3 {
-            return None;
-        }
-        let mut sorted = self.times.clone();
-        sorted.sort_unstable();
-        Some(sorted[sorted.len() / 2])
+        if self.sorted.len() < 3 { None } else { Some(self.sorted[self.sorted.len() / 2]) }
     }
 }
 

@@ -7,21 +7,57 @@ use shoal_blob::PieceSet;
 use super::ReaderId;
 
 /// The readers of one blob on this node, by the piece each needs next.
+///
+/// Where each would come to a halt is remembered: a slow reader may have half of the blob before it, which must not be
+/// looked through for each decision.
 #[derive(Debug, Default)]
-pub(super) struct Readers(BTreeMap<ReaderId, u32>);
+pub(super) struct Readers {
+    places: BTreeMap<ReaderId, Place>,
+    /// That of nobody, at the beginning.
+    start: Place,
+}
+
+/// Invariant: all pieces from `at` to `halt` are here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    at: u32,
+    halt: u32,
+}
+
+impl Place {
+    fn first_missing(&mut self, have: &PieceSet) -> Option<u32> {
+        self.halt = have.first_missing(self.halt).unwrap_or(have.size());
+        (self.halt < have.size()).then_some(self.halt)
+    }
+}
 
 impl Readers {
     pub(super) fn place(&mut self, reader: ReaderId, piece: u32) {
-        self.0.insert(reader, piece);
+        let place = self.places.entry(reader).or_default();
+        let halt = if (place.at..place.halt).contains(&piece) { place.halt } else { piece };
+        *place = Place { at: piece, halt };
     }
 
     pub(super) fn remove(&mut self, reader: ReaderId) {
-        self.0.remove(&reader);
+        self.places.remove(&reader);
+    }
+
+    /// Pieces are here no longer.
+    pub(super) fn lost(&mut self) {
+        for place in self.places.values_mut().chain([&mut self.start]) {
+            place.halt = place.at;
+        }
+    }
+
+    /// The first piece of the blob that is missing.
+    pub(super) fn first_missing(&mut self, have: &PieceSet) -> Option<u32> {
+        self.start.first_missing(have)
     }
 
     /// The pieces that starved readers need next and `have` lacks, the lowest first.
     pub(super) fn starved(&self, have: &PieceSet) -> Vec<u32> {
-        let mut pieces: Vec<u32> = self.0.values().copied().filter(|&piece| !have.contains(piece)).collect();
+        let places = self.places.values().map(|place| place.at);
+        let mut pieces: Vec<u32> = places.filter(|&piece| !have.contains(piece)).collect();
         pieces.sort_unstable();
         pieces.dedup();
         pieces
@@ -29,10 +65,10 @@ impl Readers {
 
     /// The windows in which pieces may be picked: `width` pieces from the first that each reader lacks; without readers,
     /// from the first that is missing at all. Ascending, and without overlap.
-    pub(super) fn windows(&self, have: &PieceSet, width: u32) -> Vec<Range<u32>> {
-        let mut starts: Vec<u32> = self.0.values().filter_map(|&at| have.first_missing(at)).collect();
+    pub(super) fn windows(&mut self, have: &PieceSet, width: u32) -> Vec<Range<u32>> {
+        let mut starts: Vec<u32> = self.places.values_mut().filter_map(|place| place.first_missing(have)).collect();
         if starts.is_empty() {
-            starts.extend(have.first_missing(0));
+            starts.extend(self.first_missing(have));
         }
         starts.sort_unstable();
         let mut windows: Vec<Range<u32>> = Vec::with_capacity(starts.len());
@@ -64,6 +100,12 @@ mod tests {
         }
         assert_eq!(readers.windows(&have, 10), [53..65, 95..100]);
         assert_eq!(readers.starved(&have), [55, 95]);
+        readers.place(ReaderId(1), 52);
+        have.remove(52);
+        readers.lost();
+        assert_eq!(readers.windows(&have, 10), [52..65, 95..100]);
+        readers.place(ReaderId(1), 20);
+        assert_eq!(readers.windows(&have, 10), [20..30, 55..65, 95..100]);
         for reader in 1..4 {
             readers.remove(ReaderId(reader));
         }

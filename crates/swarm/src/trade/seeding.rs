@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use shoal_blob::PieceSet;
 
-use super::{Capacity, Output, Source, Swarm, Why, pace::Pace};
+use super::{Capacity, Output, Source, Swarm, Why, flights::Flight, pace::Pace};
 use crate::Time;
 
 /// What the seed remembers while it holds the lease.
@@ -166,16 +166,15 @@ impl Swarm {
         for neighbour in self.neighbours.values().filter(|neighbour| !neighbour.doubted()) {
             copied.union_with(&neighbour.have);
         }
-        for piece in self.have.iter() {
-            if copied.contains(piece) {
-                seeding.copied(piece);
-            } else if seeding.sole.insert(piece) {
-                seeding.fresh.insert(piece);
-            }
-        }
-        let gone: Vec<u32> = seeding.sole.iter().filter(|&piece| !self.have.contains(piece)).collect();
+        let sole = seeding.sole.iter();
+        let gone: Vec<u32> = sole.filter(|&piece| copied.contains(piece) || !self.have.contains(piece)).collect();
         for piece in gone {
             seeding.copied(piece);
+        }
+        for piece in self.have.beyond(&copied, 0) {
+            if seeding.sole.insert(piece) {
+                seeding.fresh.insert(piece);
+            }
         }
     }
 
@@ -185,6 +184,9 @@ impl Swarm {
     }
 
     pub(super) fn read_origin(&mut self, now: Time, capacity: &mut Capacity) {
+        if self.seeding.is_none() {
+            return;
+        }
         let company = self.has_company();
         let piece_bytes = u64::from(self.layout.piece_bytes());
         while let Some(number) = self.next_from_origin() {
@@ -218,7 +220,7 @@ impl Swarm {
                     seeding.held_back_since = None;
                 }
             }
-            self.flights.add_from_origin(now, number);
+            self.flights.add(Flight::from_origin(now, number));
             self.outputs.push_back(Output::FetchOrigin { piece });
         }
         self.end_lease(company);
@@ -234,29 +236,28 @@ impl Swarm {
         }
         let mut at = seeding.cursor;
         let mut blocked = None;
-        while let Some(piece) = self.have.first_missing(at) {
+        let found = loop {
+            let Some(piece) = self.have.first_missing(at) else {
+                at = self.have.size();
+                break None;
+            };
             let elsewhere = self.copies[piece as usize] > 0 || seeding.elsewhere.contains(piece);
             if elsewhere || self.flights.comes(piece) {
                 at = piece + 1;
             } else if self.chain.contains(piece) || self.flights.comes_from_origin(piece - 1) {
-                break;
+                at = piece;
+                break Some(piece);
             } else {
                 blocked.get_or_insert(piece);
-                // What follows cannot be read either, up to the next piece that some node has.
-                at = piece + 1;
-                while at < self.have.size()
-                    && !self.have.contains(at)
-                    && !self.chain.contains(at)
-                    && self.copies[at as usize] == 0
-                    && !seeding.elsewhere.contains(at)
-                {
-                    at += 1;
-                }
+                // What follows cannot be read either, up to the next piece before which the midstate is known.
+                let known = self.chain_end > piece;
+                let next = known.then(|| self.chain.beyond(&self.have, piece + 1).next()).flatten();
+                at = next.unwrap_or(self.have.size());
             }
-        }
+        };
         seeding.cursor = blocked.unwrap_or(at);
         seeding.bridge = blocked.map(|piece| piece - 1);
-        self.have.first_missing(at)
+        found
     }
 
     fn end_lease(&mut self, company: bool) {

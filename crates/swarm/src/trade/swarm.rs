@@ -1,9 +1,6 @@
 //! The state machine of one blob on one node.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
 use shoal_blob::{Digest, Layout, PieceSet};
@@ -13,8 +10,8 @@ use shoal_proto::{
 };
 
 use super::{
-    Capacity, Fault, Input, Output, Settings, Source, Why, downloads::Flights, neighbour::Neighbour, news::News,
-    pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots, zoning::Zoning,
+    Capacity, Fault, Input, Output, Settings, Source, Why, flights::Flights, neighbour::Neighbour,
+    neighbours::Neighbours, news::News, pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots, zoning::Zoning,
 };
 use crate::Time;
 
@@ -32,7 +29,8 @@ use crate::Time;
 /// Bytes never enter it. Each [`Output::FetchOrigin`] and [`Output::Expect`] is answered by one [`Input::Stored`] or
 /// [`Input::Missed`], unless it was abandoned or cancelled; each [`Output::Upload`] by one [`Input::Uploaded`].
 ///
-/// Every decision costs O(neighbours) or O(window), never O(pieces).
+/// Every decision costs O(neighbours) or O(window), never O(pieces); `benches/decision.rs` measures it. Only where a bitmap
+/// comes, goes or falls, which is once for each neighbour, lease or loss, all pieces are looked at.
 #[derive(Debug)]
 pub struct Swarm {
     pub(super) me: NodeId,
@@ -46,9 +44,11 @@ pub struct Swarm {
     pub(super) have: PieceSet,
     /// Boundaries whose midstates are known here.
     pub(super) chain: PieceSet,
+    /// The last of them before the blob's end.
+    pub(super) chain_end: u32,
     /// How many neighbours have each piece.
     pub(super) copies: Vec<u16>,
-    pub(super) neighbours: BTreeMap<NodeId, Neighbour>,
+    pub(super) neighbours: Neighbours,
     pub(super) readers: Readers,
     pub(super) flights: Flights,
     pub(super) pace: Pace,
@@ -106,8 +106,9 @@ impl Swarm {
             wants: false,
             have: PieceSet::empty(pieces),
             chain,
+            chain_end: 0,
             copies: vec![0; pieces as usize],
-            neighbours: BTreeMap::new(),
+            neighbours: Neighbours::default(),
             readers: Readers::default(),
             flights: Flights::default(),
             pace: Pace::default(),
@@ -126,6 +127,7 @@ impl Swarm {
         assert_eq!((have.size(), chain.size()), (self.layout.count(), self.layout.count() + 1), "sets of this blob");
         self.have = have;
         self.chain.union_with(chain);
+        self.chain_end = self.chain.iter().filter(|&boundary| boundary < self.layout.count()).last().unwrap_or(0);
         self
     }
 
@@ -231,7 +233,7 @@ impl Swarm {
             known.rtt = rtt;
             return;
         }
-        self.neighbours.insert(node, Neighbour::new(self.layout.count(), rtt));
+        self.neighbours.insert(node, Neighbour::new(&self.have, rtt));
         self.greet(node);
     }
 
@@ -289,7 +291,7 @@ impl Swarm {
         neighbour.wants = hello.wants;
         neighbour.barred_until = None;
         neighbour.have = hello.have;
-        neighbour.lacks = self.have.iter().filter(|&piece| !neighbour.have.contains(piece)).count() as u32;
+        neighbour.lacks = self.have.beyond(&neighbour.have, 0).count() as u32;
         if neighbour.abroad {
             let pieces: Vec<u32> = neighbour.have.iter().collect();
             self.look_abroad(now, &pieces);

@@ -349,14 +349,23 @@ impl Swarm {
     }
 
     pub(super) fn next_lapse(&self) -> Option<(Time, Why)> {
+        let patience = self.patience();
         let slots = self.slots.open.values().filter_map(|slot| match slot.used {
             Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => Some((lapses_at, Why::SlotLapses)),
-            Use::Uploading { since, .. } => Some((since + self.patience(), Why::UploadStalls)),
+            Use::Uploading { since, .. } => Some((since + patience, Why::UploadStalls)),
             Use::Stalled { .. } => None,
         });
-        let bars = self.neighbours.values().filter(|neighbour| neighbour.wants && neighbour.lacks > 0);
-        let bars = bars.filter_map(|neighbour| Some((neighbour.barred_until?, Why::BarLifts)));
-        slots.chain(bars).min_by_key(|(at, _)| *at)
+        let mut bar: Option<Time> = None;
+        for neighbour in self.neighbours.values() {
+            if let Some(until) = neighbour.barred_until
+                && bar.is_none_or(|earliest| until < earliest)
+                && neighbour.wants
+                && neighbour.lacks > 0
+            {
+                bar = Some(until);
+            }
+        }
+        slots.chain(bar.map(|until| (until, Why::BarLifts))).min_by_key(|(at, _)| *at)
     }
 
     pub(super) fn lapse_slots(&mut self, now: Time, capacity: &mut Capacity) {

@@ -137,7 +137,7 @@ impl Engine {
             Stage::Open(body) => match message {
                 Message::Grant(grant) => {
                     self.learn_grant(digest, &grant);
-                    self.tell_member(digest, MemberInput::GrantSeen(grant));
+                    self.tell_member(digest, MemberInput::GrantSeen(*grant));
                 }
                 message => {
                     if matches!(message, Message::Hello(_)) {

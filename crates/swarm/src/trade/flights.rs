@@ -1,0 +1,125 @@
+//! The pieces on their way here.
+
+use shoal_proto::NodeId;
+
+use super::Source;
+use crate::Time;
+
+/// A piece on its way here from one source.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) piece: u32,
+    pub(super) from: Source,
+    /// Whether it was offered: the seed waits for the word that it is here.
+    pub(super) offered: bool,
+    pub(super) since: Time,
+    /// When it is picked elsewhere too; never for the origin, which has its own patience.
+    pub(super) overdue_at: Option<Time>,
+    pub(super) overdue: bool,
+    /// When it is given up where it was.
+    pub(super) steal_at: Option<Time>,
+}
+
+impl Flight {
+    /// From the origin.
+    pub(super) const fn from_origin(now: Time, piece: u32) -> Self {
+        Self {
+            piece,
+            from: Source::Origin,
+            offered: false,
+            since: now,
+            overdue_at: None,
+            overdue: false,
+            steal_at: None,
+        }
+    }
+}
+
+/// Each piece comes from one source or, when that is late, from a second one too. They are few: a list is faster than a map.
+///
+/// Invariant: they are in the order of their pieces, those of one piece in the order in which they began; for each the
+/// piece's bytes are reserved of the node's capacity.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    list: Vec<Flight>,
+    /// When a holder was last asked for a piece that a reader waits for.
+    pub(super) called_at: Option<Time>,
+}
+
+impl Flights {
+    pub(super) const fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Those that are not overdue: what is late takes nobody's place.
+    pub(super) fn awaited(&self) -> usize {
+        self.list.iter().filter(|flight| !flight.overdue).count()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether the piece is expected, and not overdue.
+    pub(super) fn expects(&self, piece: u32) -> bool {
+        self.list.iter().any(|flight| flight.piece == piece && !flight.overdue)
+    }
+
+    pub(super) fn comes(&self, piece: u32) -> bool {
+        self.list.iter().any(|flight| flight.piece == piece)
+    }
+
+    pub(super) fn comes_from_origin(&self, piece: u32) -> bool {
+        self.list.iter().any(|flight| flight.piece == piece && flight.from == Source::Origin)
+    }
+
+    pub(super) fn add(&mut self, flight: Flight) {
+        let place = self.list.partition_point(|other| other.piece <= flight.piece);
+        self.list.insert(place, flight);
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Flight> {
+        self.list.iter()
+    }
+
+    /// Those whose piece comes from nowhere else, by ascending pieces.
+    pub(super) fn alone(&self) -> impl Iterator<Item = &Flight> {
+        let groups = self.list.chunk_by(|one, next| one.piece == next.piece);
+        groups.filter_map(|group| if let [flight] = group { Some(flight) } else { None })
+    }
+
+    pub(super) fn remove(&mut self, piece: u32, from: Source) -> bool {
+        let before = self.list.len();
+        self.list.retain(|flight| flight.piece != piece || flight.from != from);
+        self.list.len() < before
+    }
+
+    /// Removes all flights of a piece, and returns them.
+    pub(super) fn land(&mut self, piece: u32) -> Vec<Flight> {
+        self.list.extract_if(.., |flight| flight.piece == piece).collect()
+    }
+
+    /// Removes all flights from a source, and returns their pieces.
+    pub(super) fn remove_all(&mut self, from: Source) -> Vec<u32> {
+        let mut pieces: Vec<u32> =
+            self.list.extract_if(.., |flight| flight.from == from).map(|one| one.piece).collect();
+        pieces.dedup();
+        pieces
+    }
+
+    /// Those that are late from now on, and those that are given up: pieces, and whom they should have come from.
+    pub(super) fn expire(&mut self, now: Time) -> (Vec<NodeId>, Vec<(u32, NodeId)>) {
+        let (mut late, mut stolen) = (Vec::new(), Vec::new());
+        for flight in &mut self.list {
+            let Source::Neighbour(node) = flight.from else { continue };
+            if !flight.overdue && flight.overdue_at.is_some_and(|at| at <= now) {
+                flight.overdue = true;
+                late.push(node);
+            }
+            if flight.steal_at.is_some_and(|at| at <= now) {
+                stolen.push((flight.piece, node));
+            }
+        }
+        (late, stolen)
+    }
+}

@@ -1,0 +1,104 @@
+//! The neighbours of a swarm, in the order of their names.
+
+use std::{iter::Zip, slice};
+
+use shoal_proto::NodeId;
+
+use super::neighbour::Neighbour;
+
+/// A map of about twenty: each decision looks at all of them, so that they lie side by side.
+///
+/// Invariant: `names` ascends, and the neighbour of each name is at the same place of `neighbours`.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    names: Vec<NodeId>,
+    neighbours: Vec<Neighbour>,
+}
+
+impl Neighbours {
+    pub(super) const fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    fn place(&self, node: &NodeId) -> Option<usize> {
+        self.names.iter().position(|name| name == node)
+    }
+
+    pub(super) fn get(&self, node: &NodeId) -> Option<&Neighbour> {
+        self.neighbours.get(self.place(node)?)
+    }
+
+    pub(super) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Neighbour> {
+        let place = self.place(node)?;
+        self.neighbours.get_mut(place)
+    }
+
+    pub(super) fn insert(&mut self, node: NodeId, neighbour: Neighbour) {
+        match self.names.binary_search(&node) {
+            Ok(place) => self.neighbours[place] = neighbour,
+            Err(place) => {
+                self.names.insert(place, node);
+                self.neighbours.insert(place, neighbour);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, node: &NodeId) -> Option<Neighbour> {
+        let place = self.place(node)?;
+        self.names.remove(place);
+        Some(self.neighbours.remove(place))
+    }
+
+    pub(super) fn keys(&self) -> slice::Iter<'_, NodeId> {
+        self.names.iter()
+    }
+
+    pub(super) fn values(&self) -> slice::Iter<'_, Neighbour> {
+        self.neighbours.iter()
+    }
+
+    pub(super) fn values_mut(&mut self) -> slice::IterMut<'_, Neighbour> {
+        self.neighbours.iter_mut()
+    }
+
+    pub(super) fn iter(&self) -> Zip<slice::Iter<'_, NodeId>, slice::Iter<'_, Neighbour>> {
+        self.names.iter().zip(&self.neighbours)
+    }
+}
+
+impl<'a> IntoIterator for &'a Neighbours {
+    type Item = (&'a NodeId, &'a Neighbour);
+    type IntoIter = Zip<slice::Iter<'a, NodeId>, slice::Iter<'a, Neighbour>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_blob::PieceSet;
+
+    use super::*;
+
+    #[test]
+    fn they_are_found_by_name_and_come_in_order() {
+        let name = |n: u8| NodeId::from_bytes([n; 32]);
+        let mut neighbours = Neighbours::default();
+        for n in [5, 1, 9, 3] {
+            neighbours.insert(name(n), Neighbour::new(&PieceSet::empty(8), Duration::from_millis(n.into())));
+        }
+        assert!(neighbours.remove(&name(4)).is_none() && neighbours.remove(&name(5)).is_some());
+        assert!(neighbours.keys().eq(&[1, 3, 9].map(name)));
+        for n in [1, 3, 9] {
+            assert_eq!(neighbours.get(&name(n)).map(|one| one.rtt), Some(Duration::from_millis(n.into())));
+        }
+        assert_eq!(neighbours.iter().len(), 3);
+    }
+}
