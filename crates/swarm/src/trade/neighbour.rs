@@ -32,7 +32,9 @@ pub(super) struct Neighbour {
     pub(super) barred_until: Option<Time>,
     /// Slots in a row that it let lapse.
     pub(super) lapses: u32,
-    /// An upload to it did not end in time, and it has said nothing since.
+    /// It was asked for a piece then, and has said nothing since.
+    pub(super) called_at: Option<Time>,
+    /// An upload to it did not end in time, or it was asked for a piece, and it has said nothing since.
     pub(super) silent: bool,
     /// A reader of its waits for this piece.
     pub(super) urgent: Option<u32>,
@@ -68,6 +70,7 @@ impl Neighbour {
             queue: 0,
             barred_until: None,
             lapses: 0,
+            called_at: None,
             silent: false,
             urgent: None,
             asked_at: None,
@@ -103,7 +106,7 @@ impl Neighbour {
         self.shut_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it may be gone: it has answered neither two slots nor an upload. What it has does not count as a copy then.
+    /// Whether it may be gone: it has answered neither two slots nor an upload nor a call. What it has does not count as a copy then.
     pub(super) const fn doubted(&self) -> bool {
         self.silent || self.lapses >= 2
     }

@@ -251,7 +251,7 @@ impl Swarm {
     fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         let (shut_out, was_doubted) = (neighbour.shut_out(now), neighbour.doubted());
-        (neighbour.lapses, neighbour.silent) = (0, false);
+        (neighbour.lapses, neighbour.silent, neighbour.called_at) = (0, false, None);
         if was_doubted {
             self.holders_changed();
         }
@@ -356,6 +356,7 @@ impl Swarm {
         self.lapse_slots(now, capacity);
         self.expire_flights(now, capacity);
         self.expire_calls_abroad(now);
+        self.doubt_the_silent(now);
         self.lose_patience(now);
     }
 
