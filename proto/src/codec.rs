@@ -135,11 +135,18 @@ pub fn brief_body(bytes: &[u8], limit: usize) -> Result<Option<Range<usize>>, Co
 /// # Errors
 /// [`CodecError::Malformed`] when it is not one, or something follows it.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
-    match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(CodecError::Malformed(format!("{} bytes follow the message", rest.len()))),
-        Err(error) => Err(CodecError::Malformed(error.to_string())),
+    match take(body)? {
+        (value, []) => Ok(value),
+        (_, rest) => Err(CodecError::Malformed(format!("{} bytes follow the message", rest.len()))),
     }
+}
+
+/// The value with which these bytes begin, and what follows it.
+///
+/// # Errors
+/// [`CodecError::Malformed`] when they begin with none.
+pub(crate) fn take<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    postcard::take_from_bytes(bytes).map_err(|error| CodecError::Malformed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -148,7 +155,7 @@ mod tests {
     use crate::{
         Authority, Epoch, MAX_SEGMENT_STATES, NodeKey, PieceHeader, Segment,
         coordination::{Coordination, ToMember},
-        topics::Topic,
+        topics::{MAX_TOPIC_BYTES, MAX_TOPICS, Topic},
         trade::{Envelope, Hello, MAX_MESSAGES, Message},
     };
     use proptest::prelude::*;
@@ -161,15 +168,20 @@ mod tests {
         &frame[body]
     }
 
+    fn sealed(topic: Topic, messages: &[Message]) -> Vec<u8> {
+        let encoded: Vec<_> = messages.iter().map(|message| body(message, MAX_TRADE_BODY).unwrap()).collect();
+        Envelope::seal(topic, &encoded.concat()).unwrap()
+    }
+
     #[test]
     fn the_largest_honest_messages_fit() {
         let mut have = PieceSet::full(1 << 20);
         have.remove(0);
         let hello = Hello { length: 1 << 44, have, wants: true, zone: "z".repeat(64) };
         let topic = Topic::New(4095, Digest::Sha512([1; 64]));
-        let envelope = Envelope { topic, messages: vec![Message::Hello(hello)] };
-        let frame = encode_brief(&envelope, MAX_TRADE_BODY).unwrap();
-        assert_eq!(decode::<Envelope>(unwrapped(&frame)).unwrap(), envelope);
+        let messages = vec![Message::Hello(hello)];
+        let opened = Envelope::open(unwrapped(&sealed(topic, &messages)));
+        assert_eq!(opened, Ok(Envelope { topic, messages }));
     }
 
     #[test]
@@ -213,6 +225,7 @@ mod tests {
         let frame = encode_brief(&head, MAX_PIECE_HEADER).unwrap();
         assert_eq!(decode::<(u16, PieceHeader)>(unwrapped(&frame)).unwrap(), head);
         head.1.proof.extend_from_within(..);
+        head.1.proof.extend_from_within(..);
         assert!(matches!(encode_brief(&head, MAX_PIECE_HEADER), Err(CodecError::TooLong { .. })));
     }
 
@@ -226,38 +239,48 @@ mod tests {
 
     #[test]
     fn an_envelope_holds_some_messages_and_not_too_many() {
-        let mut envelope = Envelope { topic: Topic::Known(1), messages: vec![Message::Bye; MAX_MESSAGES] };
-        let read = |envelope: &Envelope| decode::<Envelope>(&body(envelope, MAX_TRADE_BODY).unwrap());
-        assert_eq!(read(&envelope).as_ref(), Ok(&envelope));
-        envelope.messages.push(Message::Bye);
-        assert!(matches!(read(&envelope), Err(CodecError::Malformed(_))));
-        envelope.messages.clear();
-        assert!(matches!(read(&envelope), Err(CodecError::Malformed(_))));
-        // A count that promises more than there is takes no memory.
-        assert!(decode::<Envelope>(&[1, 1, 255, 255, 255, 255, 15, 11]).is_err());
+        let opened = |count| {
+            let opened = Envelope::open(unwrapped(&sealed(Topic::Known(1), &vec![Message::Bye; count])));
+            opened.map(|envelope| envelope.messages.len())
+        };
+        assert_eq!(opened(MAX_MESSAGES), Ok(MAX_MESSAGES));
+        for count in [0, MAX_MESSAGES + 1] {
+            assert!(matches!(opened(count), Err(CodecError::Malformed(_))), "{count}");
+        }
+        // Of the second message there is but a part, or none of what it promises: that takes no memory.
+        let lost = body(&Message::Lost { pieces: vec![3] }, 10).unwrap();
+        for bytes in [&[1, 11, lost[0]][..], &[1, 11, lost[0], 255, 255, 255, 255, 15, 3]] {
+            assert!(matches!(Envelope::open(bytes), Err(CodecError::Malformed(_))), "{bytes:?}");
+        }
     }
 
     #[test]
-    fn a_topic_goes_before_messages_that_were_encoded_without_it() {
-        let envelope = Envelope { topic: Topic::Known(300), messages: vec![Message::Slot { slot: 9 }, Message::Bye] };
-        let whole = encode_brief(&envelope, MAX_TRADE_BODY).unwrap();
-        let (topic, messages) = (body(&envelope.topic, 10).unwrap(), body(&envelope.messages, 10).unwrap());
-        assert_eq!(brief(&[&topic, &messages], MAX_TRADE_BODY).unwrap(), whole);
+    fn a_new_topic_is_told_from_a_known_one_by_its_number() {
+        let (last, digest) = (MAX_TOPICS - 1, Digest::Sha512([1; 64]));
+        let known = [0, 127, 128, last].map(|number| (Topic::Known(number), 1 + usize::from(number > 127)));
+        let new = [0, last].map(|number| (Topic::New(number, digest), MAX_TOPIC_BYTES));
+        for (topic, length) in known.into_iter().chain(new) {
+            let frame = sealed(topic, &[Message::Bye]);
+            assert_eq!((frame.len(), Envelope::open(unwrapped(&frame)).unwrap().topic), (1 + length + 1, topic));
+        }
+        // Without its digest, or with half of it.
+        for bytes in [&[0x80, 0x20][..], &[0x80, 0x20, 32, 1, 1, 1], &[]] {
+            assert!(matches!(Envelope::open(bytes), Err(CodecError::Malformed(_))), "{bytes:?}");
+        }
     }
 
     #[test]
     fn what_is_said_most_is_short() {
-        let frame =
-            |messages| encode_brief(&Envelope { topic: Topic::Known(3), messages }, MAX_TRADE_BODY).unwrap().len();
+        let frame = |messages: &[Message]| sealed(Topic::Known(3), messages).len();
         let have = Message::Have { pieces: vec![5000], queue: 2 };
-        assert_eq!(frame(vec![Message::Slot { slot: 300 }]), 7);
-        assert_eq!(frame(vec![have, Message::Slot { slot: 300 }]), 12);
+        assert_eq!(frame(&[Message::Slot { slot: 300 }]), 5);
+        assert_eq!(frame(&[have, Message::Slot { slot: 300 }]), 10);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = decode::<Envelope>(&bytes);
+            let _ = Envelope::open(&bytes);
             let _ = decode::<Coordination>(&bytes);
             let _ = decode::<(u16, PieceHeader)>(&bytes);
         }
@@ -288,13 +311,19 @@ mod tests {
         }
 
         #[test]
-        fn what_follows_a_message_is_refused(slot in any::<u32>(), extra in any::<u8>()) {
+        fn what_follows_the_messages_is_one_or_is_refused(slot in any::<u32>(), extra in any::<u8>()) {
             let topic = Topic::New(0, Digest::Sha256([1; 32]));
-            let envelope = Envelope { topic, messages: vec![Message::Pass { slot }, Message::Bye] };
-            let mut body = body(&envelope, MAX_TRADE_BODY).unwrap();
-            prop_assert_eq!(&decode::<Envelope>(&body).unwrap(), &envelope);
+            let messages = vec![Message::Pass { slot }, Message::Bye];
+            let frame = sealed(topic, &messages);
+            let mut body = unwrapped(&frame).to_vec();
+            prop_assert_eq!(Envelope::open(&body), Ok(Envelope { topic, messages: messages.clone() }));
             body.push(extra);
-            prop_assert!(decode::<Envelope>(&body).is_err());
+            let bye = extra == 11;
+            prop_assert_eq!(Envelope::open(&body).map(|envelope| envelope.messages.len()).ok(), bye.then_some(3));
+            let header = crate::PieceHeader { piece: slot, link: [1; 8], proof: Vec::new() };
+            let mut body = super::body(&(0u16, header), MAX_PIECE_HEADER).unwrap();
+            body.push(extra);
+            prop_assert!(decode::<(u16, PieceHeader)>(&body).is_err());
         }
     }
 }

@@ -4,15 +4,14 @@
 //! answer. The midstates themselves travel at the head of a piece's stream ([`PieceHeader`](crate::PieceHeader)), those
 //! that its `Take` names; a piece that brings none where they are lacking is refused.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Serialize};
 use shoal_blob::{Digest, PieceSet};
 
-use crate::{SignedGrant, topics::Topic};
+use crate::{
+    SignedGrant,
+    codec::{self, CodecError, MAX_TRADE_BODY},
+    topics::{MAX_TOPIC_BYTES, MAX_TOPICS, Topic},
+};
 
 /// How many pieces one batch may name.
 pub const MAX_BATCH: usize = 4096;
@@ -29,38 +28,58 @@ pub struct Letter {
     pub messages: Vec<Message>,
 }
 
-/// A letter as it goes over the wire, or a part of one that is too long for one frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A letter as it goes over the wire, or a part of one that is too long for one frame: a topic, and messages until the frame
+/// ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The blob.
     pub topic: Topic,
     /// What is said: 1 to [`MAX_MESSAGES`].
-    #[serde(deserialize_with = "bounded")]
     pub messages: Vec<Message>,
 }
 
-/// A message in memory may be far longer than its bytes: too many are refused before they are taken in.
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Message>, D::Error> {
-    struct Messages;
-    impl<'de> Visitor<'de> for Messages {
-        type Value = Vec<Message>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "1 to {MAX_MESSAGES} messages")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut messages = Vec::new();
-            while let Some(message) = seq.next_element()? {
-                if messages.len() == MAX_MESSAGES {
-                    return Err(A::Error::invalid_length(MAX_MESSAGES + 1, &self));
-                }
-                messages.push(message);
-            }
-            if messages.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(messages) }
-        }
+impl Envelope {
+    /// The frame of messages that have been encoded already, one behind the other.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLong`] when they are longer than a frame may be.
+    pub fn seal(topic: Topic, messages: &[u8]) -> Result<Vec<u8>, CodecError> {
+        // Numbers are below MAX_TOPICS: a new one has that much added, and needs no byte that says so.
+        let topic = match topic {
+            Topic::Known(number) => codec::body(&number, MAX_TOPIC_BYTES),
+            Topic::New(number, digest) => codec::body(&(number.saturating_add(MAX_TOPICS), digest), MAX_TOPIC_BYTES),
+        };
+        codec::brief(&[&topic?, messages], MAX_TRADE_BODY)
     }
-    deserializer.deserialize_seq(Messages)
+
+    /// What is in the body of a frame.
+    ///
+    /// # Errors
+    /// [`CodecError::Malformed`] when it is not a topic and messages, none too many.
+    pub fn open(body: &[u8]) -> Result<Self, CodecError> {
+        let (number, rest) = codec::take::<u16>(body)?;
+        let (topic, mut rest) = match number.checked_sub(MAX_TOPICS) {
+            None => (Topic::Known(number), rest),
+            Some(number) => {
+                let (digest, rest) = codec::take(rest)?;
+                (Topic::New(number, digest), rest)
+            }
+        };
+        let mut messages = Vec::new();
+        while !rest.is_empty() {
+            // A message in memory may be far longer than its bytes: too many are refused before they are taken in.
+            if messages.len() == MAX_MESSAGES {
+                return Err(CodecError::Malformed(format!("more than {MAX_MESSAGES} messages are in it")));
+            }
+            let (message, behind) = codec::take(rest)?;
+            messages.push(message);
+            rest = behind;
+        }
+        if messages.is_empty() {
+            return Err(CodecError::Malformed("no message is in it".to_owned()));
+        }
+        Ok(Self { topic, messages })
+    }
 }
 
 /// What one neighbour says to another about one blob.

@@ -56,13 +56,12 @@ impl Letter {
 
     /// Its frames, nearly always one; the first names the blob where that has not been done on this connection.
     pub(crate) fn bytes(&self, digest: &Digest, named: bool) -> u64 {
-        let name = if named { 0 } else { 1 + digest.as_bytes().len() as u64 };
+        // The one blob of a simulation has number 0, and a new number takes two bytes.
+        let (known, new) = (1, 2 + 1 + digest.as_bytes().len() as u64);
+        let topic = |at| if at == 0 && !named { new } else { known };
         let frames = self.full.iter().map(|&bytes| (bytes, MAX_MESSAGES)).chain([self.last]);
-        let frame = |(at, (messages, count)): (usize, (u64, usize))| {
-            // The one blob of a simulation has number 0.
-            brief(if at == 0 { name } else { 0 } + 2 + varint(count as u32) + messages)
-        };
-        frames.filter(|(_, count)| *count > 0).enumerate().map(frame).sum()
+        let frames = frames.filter(|(_, count)| *count > 0).enumerate();
+        frames.map(|(at, (messages, _))| brief(topic(at) + messages)).sum()
     }
 }
 
@@ -134,8 +133,8 @@ mod tests {
         let mut speaking = Speaking::default();
         for named in [false, true] {
             let envelopes = messages.chunks(MAX_MESSAGES).map(|part| {
-                let (topic, messages) = (speaking.topic(digest), part.to_vec());
-                codec::encode_brief(&Envelope { topic, messages }, usize::MAX).unwrap().len()
+                let messages: Vec<_> = part.iter().map(|message| codec::body(message, usize::MAX).unwrap()).collect();
+                Envelope::seal(speaking.topic(digest), &messages.concat()).unwrap().len()
             });
             let sent = envelopes.sum::<usize>() as u64;
             assert_eq!(letter.bytes(&digest, named), sent, "{messages:?}");

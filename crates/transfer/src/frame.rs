@@ -1,13 +1,13 @@
 //! Letters on their way over a control stream.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream};
 use shoal_blob::Digest;
 use shoal_proto::{
     codec::{self, CodecError, MAX_BRIEF_HEAD, MAX_TRADE_BODY},
     topics::{Hearing, MAX_TOPIC_BYTES, Speaking},
-    trade::{Envelope, Letter, MAX_MESSAGES, Message},
+    trade::{Envelope, Letter, MAX_MESSAGES},
 };
 
 /// How much is taken off the stream at a time, in bytes.
@@ -20,35 +20,32 @@ const MAX_MESSAGES_BYTES: usize = MAX_TRADE_BODY - MAX_TOPIC_BYTES;
 #[derive(Debug)]
 pub(crate) struct Frame {
     digest: Digest,
-    messages: Bytes,
+    messages: Vec<u8>,
+    count: usize,
 }
 
 impl Frame {
-    /// A letter in as few frames as hold it, nearly always one.
+    /// A letter in as few frames as hold it in its order, nearly always one.
     ///
     /// # Errors
     /// [`CodecError::TooLong`] when one message alone is too long for a frame.
     pub(crate) fn of(letter: &Letter) -> Result<Vec<Self>, CodecError> {
-        let mut frames = Vec::with_capacity(1);
-        for messages in letter.messages.chunks(MAX_MESSAGES) {
-            Self::split(letter.digest, messages, &mut frames)?;
+        let mut frames: Vec<Self> = Vec::with_capacity(1);
+        for message in &letter.messages {
+            let message = codec::body(message, MAX_MESSAGES_BYTES)?;
+            match frames.last_mut() {
+                Some(frame) if frame.has_room_for(&message) => {
+                    frame.messages.extend_from_slice(&message);
+                    frame.count += 1;
+                }
+                _ => frames.push(Self { digest: letter.digest, messages: message, count: 1 }),
+            }
         }
         Ok(frames)
     }
 
-    fn split(digest: Digest, messages: &[Message], frames: &mut Vec<Self>) -> Result<(), CodecError> {
-        match codec::body(&messages, MAX_MESSAGES_BYTES) {
-            Ok(encoded) => {
-                frames.push(Self { digest, messages: encoded.into() });
-                Ok(())
-            }
-            Err(CodecError::TooLong { .. }) if messages.len() > 1 => {
-                let (first, second) = messages.split_at(messages.len() / 2);
-                Self::split(digest, first, frames)?;
-                Self::split(digest, second, frames)
-            }
-            Err(error) => Err(error),
-        }
+    fn has_room_for(&self, message: &[u8]) -> bool {
+        self.count < MAX_MESSAGES && self.messages.len() + message.len() <= MAX_MESSAGES_BYTES
     }
 
     /// How many bytes it takes while it waits.
@@ -58,8 +55,7 @@ impl Frame {
 
     /// The bytes to write next.
     pub(crate) fn bytes(&self, speaking: &mut Speaking) -> Vec<u8> {
-        let topic = codec::body(&speaking.topic(self.digest), MAX_TOPIC_BYTES).expect("no topic is longer");
-        codec::brief(&[&topic, &self.messages], MAX_TRADE_BODY).expect("there is room for the topic")
+        Envelope::seal(speaking.topic(self.digest), &self.messages).expect("there is room for the topic")
     }
 }
 
@@ -106,7 +102,7 @@ impl FrameReader {
             self.unread.reserve(whole - self.unread.len());
             return Ok(None);
         }
-        let Envelope { topic, messages } = codec::decode(&self.unread[body])?;
+        let Envelope { topic, messages } = Envelope::open(&self.unread[body])?;
         let digest = hearing.lock().digest(topic)?;
         self.unread.advance(whole);
         if self.unread.is_empty() && self.unread.capacity() > READ_BYTES {
@@ -119,6 +115,7 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shoal_proto::trade::Message;
 
     /// What a reader makes of frames, together again.
     fn heard(frames: &[Frame]) -> Vec<Message> {
@@ -128,7 +125,7 @@ mod tests {
             let bytes = frame.bytes(&mut speaking);
             let body = codec::brief_body(&bytes, MAX_TRADE_BODY).unwrap().unwrap();
             assert_eq!(body.end, bytes.len());
-            let envelope: Envelope = codec::decode(&bytes[body]).unwrap();
+            let envelope = Envelope::open(&bytes[body]).unwrap();
             assert_eq!(hearing.digest(envelope.topic), Ok(frame.digest));
             all.extend(envelope.messages);
         }

@@ -85,8 +85,8 @@ async fn messages_keep_their_order_and_pieces_are_whole() {
     let counts = b.counts();
     assert_eq!((counts.pieces_sent, counts.pieces_received, counts.connections), (1, 1, 1));
     assert_eq!((counts.piece_bytes_sent, counts.piece_bytes_received), (3 << 20, 3 << 20));
-    let (named, known) = (1 + 1 + 1 + 32, 1 + 1);
-    let passes: usize = (0..2000).map(|slot| if slot < 128 { 3 } else { 4 }).sum();
+    let (named, known) = (2 + 1 + 32, 1);
+    let passes: usize = (0..2000).map(|slot| if slot < 128 { 2 } else { 3 }).sum();
     assert_eq!(counts.control_bytes_received, (2000 * (1 + known) + passes + named - known) as u64);
 }
 
@@ -183,7 +183,7 @@ async fn two_signed_segments_go_with_a_piece_and_no_more_than_a_head_holds() {
     assert_eq!(collect(piece.accept(1000)).await.unwrap(), bytes(1000));
     bounded(sending).await.unwrap().unwrap();
 
-    let head = PieceHeader { proof: vec![segment(4), segment(8), segment(12), segment(16)], ..head };
+    let head = PieceHeader { proof: (1..7).map(|piece| segment(4 * piece)).collect(), ..head };
     let error = bounded(to_b.upload(digest, head, 1000, source(bytes(1000)))).await.unwrap_err();
     assert!(matches!(error, UploadError::Head { .. }), "{error:?}");
     assert!(error.to_string().ends_with("where at most 1024 are allowed"), "{error}");

@@ -77,7 +77,7 @@ pub struct Layer {
     #[arg(long, env = "SHOAL_MIN_FREE", value_name = "SIZE")]
     pub min_free: Option<Size>,
 
-    /// The zone of this node: peers of the same zone are preferred
+    /// The zone of this node: each piece comes into a zone once, and is traded there
     #[arg(long, env = "SHOAL_ZONE", value_name = "NAME")]
     pub zone: Option<Zone>,
 

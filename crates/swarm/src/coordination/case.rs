@@ -122,6 +122,7 @@ impl Case {
             for (node, _) in std::mem::take(&mut self.seats).iter() {
                 desk.tell(node, ToMember::NotMine { digest: self.digest, closer });
             }
+            self.imports.keep(&self.seats);
             self.dirty.clear();
         }
         if self.stage.grant().is_none() {
@@ -194,7 +195,8 @@ impl Case {
         }
     }
 
-    pub(super) fn left(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+    /// Takes a member's seat away, if it has one, and mends what it leaves.
+    pub(super) fn unseat(&mut self, desk: &mut Desk<'_>, node: NodeId) {
         if let Some(seat) = self.seats.take(&node) {
             let zone = seat.contact.zone.clone();
             if let Some(next) = self.imports.left(node, &zone, &self.seats) {
@@ -209,6 +211,10 @@ impl Case {
             self.dirty.remove(&node);
             self.mark(desk, changed);
         }
+    }
+
+    pub(super) fn left(&mut self, desk: &mut Desk<'_>, node: NodeId) {
+        self.unseat(desk, node);
         self.missed(desk, node);
         if !self.seats.any_wants() && matches!(self.stage, Stage::Served) {
             self.stage = Stage::Idle;

@@ -102,6 +102,10 @@ impl<R: Rng> Weaver<'_, R> {
     }
 
     fn link(&mut self, node: NodeId) {
+        // Who has no seat gets no links, however often it is tried.
+        if self.seats.get(&node).is_none() {
+            return;
+        }
         let zone = self.zone(node).to_owned();
         let want = self.settings.links.min(self.seats.len().saturating_sub(1));
         let foreign = self.seats.zones().len().saturating_sub(1);

@@ -11,7 +11,7 @@ use super::seats::Seats;
 
 /// The importers of each zone: the first members that came, until they leave.
 ///
-/// Invariant: each is a member of its zone, or has just been taken from the seats.
+/// Invariant: each is a member of its zone. Whoever takes a seat away says so here before anything else is done.
 #[derive(Debug, Default)]
 pub(super) struct Imports {
     version: u64,
@@ -46,6 +46,15 @@ impl Imports {
         }
         self.version += 1;
         Some(next)
+    }
+
+    /// Many members have gone at once: only those that still have a seat stay.
+    pub(super) fn keep(&mut self, seats: &Seats) {
+        self.zones.retain(|_, list| {
+            list.retain(|node| seats.get(node).is_some());
+            !list.is_empty()
+        });
+        self.version += 1;
     }
 
     /// Those of all zones.

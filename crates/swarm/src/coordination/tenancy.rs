@@ -10,7 +10,6 @@ use super::event::Output;
 use super::{
     Note,
     case::{Case, found_by},
-    graph,
     remembered::{is_sound, outranks},
     stage::{Desk, Lease, Stage},
 };
@@ -278,10 +277,7 @@ impl Case {
         self.able = self.able.filter(|able| *able != node);
         if matches!(refusal, Unauthorized | Forbidden | NotFound | NotConfigured) {
             desk.tell(node, ToMember::Failed { digest: self.digest, refusal });
-            if let Some(seat) = self.seats.take(&node) {
-                let changed = graph::unlink(&mut self.seats, node, &seat.links, desk.settings, desk.rng);
-                self.mark(desk, changed);
-            }
+            self.unseat(desk, node);
         } else {
             self.seats.bar(&node);
         }
@@ -308,6 +304,7 @@ impl Case {
                 }
             }
         }
+        self.imports.keep(&self.seats);
         self.stage = Stage::Idle;
         if rest {
             let (in_a_row, ended) = self.rests;

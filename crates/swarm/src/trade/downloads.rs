@@ -296,7 +296,31 @@ impl Swarm {
         let holders = self.neighbours.iter().filter(|(_, neighbour)| held(neighbour)).map(|(node, _)| *node);
         let here: Vec<NodeId> = holders.collect();
         if let Some(&node) = here.choose(&mut self.rng) {
-            self.say(node, Message::Want { piece });
+            self.call(now, node, piece);
+        }
+    }
+
+    /// Asks a neighbour for a piece.
+    pub(super) fn call(&mut self, now: Time, node: NodeId, piece: u32) {
+        if let Some(neighbour) = self.neighbours.get_mut(&node) {
+            neighbour.called_at.get_or_insert(now);
+        }
+        self.say(node, Message::Want { piece });
+    }
+
+    /// Who was asked for a piece and has said nothing since may be gone: the seed must not count on what it has.
+    pub(super) fn doubt_the_silent(&mut self, now: Time) {
+        let (patience, _) = self.deadlines();
+        let mut doubts = false;
+        for neighbour in self.neighbours.values_mut() {
+            if neighbour.called_at.is_some_and(|at| at + patience <= now) {
+                neighbour.called_at = None;
+                neighbour.silent = true;
+                doubts = true;
+            }
+        }
+        if doubts {
+            self.holders_changed();
         }
     }
 
@@ -313,8 +337,10 @@ impl Swarm {
 
     /// One that has nothing on its way has to be woken to ask.
     pub(super) fn next_call(&self) -> Option<(Time, Why)> {
-        let idle = self.flights.awaited() == 0 && self.pace.median().is_some();
+        let idle = self.flights.awaited() == 0;
         let here = self.call_at().filter(|_| idle);
-        here.into_iter().chain(self.next_call_abroad()).min().map(|at| (at, Why::Starved))
+        let (patience, _) = self.deadlines();
+        let answers = self.neighbours.values().filter_map(|neighbour| Some(neighbour.called_at? + patience));
+        here.into_iter().chain(self.next_call_abroad()).chain(answers).min().map(|at| (at, Why::Starved))
     }
 }

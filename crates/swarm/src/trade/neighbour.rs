@@ -16,6 +16,10 @@ pub(super) struct Neighbour {
     /// What it has.
     pub(super) have: PieceSet,
     pub(super) wants: bool,
+    /// How long a piece takes to come to it, by its news; smoothed over about eight of them.
+    pub(super) pace: Option<Duration>,
+    /// When it last had any.
+    pub(super) news_at: Option<Time>,
     /// It is in another zone.
     pub(super) abroad: bool,
     /// How much of this node's news it has been told.
@@ -28,7 +32,9 @@ pub(super) struct Neighbour {
     pub(super) barred_until: Option<Time>,
     /// Slots in a row that it let lapse.
     pub(super) lapses: u32,
-    /// An upload to it did not end in time, and it has said nothing since.
+    /// It was asked for a piece then, and has said nothing since.
+    pub(super) called_at: Option<Time>,
+    /// An upload to it did not end in time, or it was asked for a piece, and it has said nothing since.
     pub(super) silent: bool,
     /// A reader of its waits for this piece.
     pub(super) urgent: Option<u32>,
@@ -55,6 +61,8 @@ impl Neighbour {
             greeted: false,
             have: PieceSet::empty(mine.size()),
             wants: false,
+            pace: None,
+            news_at: None,
             abroad: false,
             told: 0,
             lacks: mine.held(),
@@ -62,6 +70,7 @@ impl Neighbour {
             queue: 0,
             barred_until: None,
             lapses: 0,
+            called_at: None,
             silent: false,
             urgent: None,
             asked_at: None,
@@ -71,6 +80,17 @@ impl Neighbour {
             demotions: 0,
             demoted_until: None,
             shut_until: None,
+        }
+    }
+
+    /// So many pieces have come to it since its last news.
+    pub(super) fn learn_pace(&mut self, now: Time, pieces: u32) {
+        if pieces == 0 {
+            return;
+        }
+        if let Some(before) = self.news_at.replace(now) {
+            let seen = now.since(before) / pieces;
+            self.pace = Some(self.pace.map_or(seen, |pace| (pace * 7 + seen) / 8));
         }
     }
 
@@ -86,7 +106,7 @@ impl Neighbour {
         self.shut_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it may be gone: it has answered neither two slots nor an upload. What it has does not count as a copy then.
+    /// Whether it may be gone: it has answered neither two slots nor an upload nor a call. What it has does not count as a copy then.
     pub(super) const fn doubted(&self) -> bool {
         self.silent || self.lapses >= 2
     }

@@ -234,6 +234,7 @@ impl Swarm {
         if !self.wants || seeding.done {
             return None;
         }
+        let doubted = self.neighbours.values().filter(|neighbour| neighbour.doubted()).count();
         let mut at = seeding.cursor;
         let mut blocked = None;
         let found = loop {
@@ -241,7 +242,9 @@ impl Swarm {
                 at = self.have.size();
                 break None;
             };
-            let elsewhere = self.copies[piece as usize] > 0 || seeding.elsewhere.contains(piece);
+            let held = usize::from(self.copies[piece as usize]) > doubted
+                || self.neighbours.values().any(|neighbour| !neighbour.doubted() && neighbour.have.contains(piece));
+            let elsewhere = held || seeding.elsewhere.contains(piece);
             if elsewhere || self.flights.comes(piece) {
                 at = piece + 1;
             } else if self.chain.contains(piece) || self.flights.comes_from_origin(piece - 1) {
@@ -400,6 +403,30 @@ mod tests {
         silent.succeed();
         silent.wait_for(Duration::from_secs(11), |scene| !scene.read().is_empty());
         assert_eq!(silent.read(), [1, 2, 3]);
+    }
+
+    /// Found by the simulation of a seed that died: its neighbours held what it had read for theirs until its connections
+    /// were given up, ten seconds later.
+    #[test]
+    fn what_only_one_who_does_not_answer_has_is_read_from_the_origin() {
+        let mut scene = Scene::new();
+        scene.hear(Message::Refuse { slot: 0, piece: 1 });
+        scene.appoint(PieceSet::empty(PIECES));
+        scene.wait_for(Duration::from_secs(6), |scene| !scene.read().is_empty());
+        let calls =
+            scene.said.iter().filter(|output| matches!(output, Output::Send { message: Message::Want { .. }, .. }));
+        assert!(calls.count() > 0, "it was asked before");
+        assert_eq!(scene.read(), [1, 2, 3]);
+
+        let mut answered = Scene::new();
+        answered.hear(Message::Refuse { slot: 0, piece: 1 });
+        answered.appoint(PieceSet::empty(PIECES));
+        for _ in 0..100 {
+            answered.now = answered.now + Duration::from_millis(500);
+            answered.tell(Input::TimeOut);
+            answered.hear(Message::Have { pieces: vec![0], queue: 0 });
+        }
+        assert_eq!(answered.read(), [], "it is only slow");
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub struct Settings {
     pub head: u32,
     /// How long a slot stays open beyond two round trips.
     pub slot_grace: Duration,
-    /// A neighbour that passed on a slot gets no other for half a median piece time, for so long at most, unless it says
-    /// something new before.
+    /// A neighbour that passed on a slot gets no other until so many pieces should have come to it, unless it says something
+    /// new before.
+    pub bar_pieces: u32,
+    /// No such bar is longer than this.
     pub bar: Duration,
     /// How long announcements of new pieces are gathered at least, for those that nothing else is said to.
     pub batch: Duration,
@@ -51,6 +53,7 @@ impl Default for Settings {
             window: 128,
             head: 8,
             slot_grace: Duration::from_millis(50),
+            bar_pieces: 2,
             bar: Duration::from_millis(500),
             batch: Duration::from_millis(5),
             batch_pieces: 4,

@@ -251,7 +251,7 @@ impl Swarm {
     fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
         let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
         let (shut_out, was_doubted) = (neighbour.shut_out(now), neighbour.doubted());
-        (neighbour.lapses, neighbour.silent) = (0, false);
+        (neighbour.lapses, neighbour.silent, neighbour.called_at) = (0, false, None);
         if was_doubted {
             self.holders_changed();
         }
@@ -303,10 +303,12 @@ impl Swarm {
         let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
         neighbour.queue = queue;
         neighbour.barred_until = None;
+        let mut fresh = 0;
         for &piece in pieces {
             if !neighbour.have.insert(piece) {
                 continue;
             }
+            fresh += 1;
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
             if self.have.contains(piece) {
                 neighbour.lacks -= 1;
@@ -318,6 +320,7 @@ impl Swarm {
                 seeding.copied(piece);
             }
         }
+        neighbour.learn_pace(now, fresh);
         if neighbour.abroad {
             self.look_abroad(now, pieces);
         }
@@ -353,6 +356,7 @@ impl Swarm {
         self.lapse_slots(now, capacity);
         self.expire_flights(now, capacity);
         self.expire_calls_abroad(now);
+        self.doubt_the_silent(now);
         self.lose_patience(now);
     }
 

@@ -228,11 +228,12 @@ impl Swarm {
     }
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
-        // When one of the pieces that fill it has come, it may have room.
-        let bar = self.pace.median().map_or(self.settings.bar, |median| (median / 2).min(self.settings.bar));
+        let usual = self.pace.median().map_or(self.settings.bar, |median| median / 2);
         if self.slots.unanswered(slot, from) {
             self.close(slot, capacity);
             if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                // When the pieces that fill it have come, it may have room.
+                let bar = neighbour.pace.map_or(usual, |pace| pace * self.settings.bar_pieces).min(self.settings.bar);
                 neighbour.barred_until = Some(now + bar);
                 neighbour.urgent = None;
             }

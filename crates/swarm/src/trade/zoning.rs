@@ -10,7 +10,7 @@ use std::{
 };
 
 use rand::seq::IndexedRandom;
-use shoal_proto::{NodeId, trade::Message};
+use shoal_proto::NodeId;
 
 use super::{Capacity, Swarm, neighbour::Neighbour};
 use crate::Time;
@@ -106,7 +106,7 @@ impl Swarm {
                 if let Some(neighbour) = self.neighbours.get_mut(&node) {
                     neighbour.asked_at = Some(now);
                 }
-                self.say(node, Message::Want { piece });
+                self.call(now, node, piece);
                 room -= 1;
             }
         }

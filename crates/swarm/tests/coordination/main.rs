@@ -185,6 +185,23 @@ fn nodes_that_may_not_read_the_origin_fail_alone() {
     read_once(&net);
 }
 
+/// The node that was refused was its zone's importer, and has no seat when the importers get their links abroad.
+#[test]
+fn an_importer_that_may_not_read_the_origin_is_none_any_longer() {
+    let mut net = Net::settled(3, 20);
+    for node in 0..3 {
+        net.nodes[node].zone = format!("zone-{}", node % 2);
+    }
+    net.nodes[1].origin = Err(Refusal::Unauthorized);
+    net.want(1);
+    net.run(ms(8));
+    net.want(0);
+    net.want(2);
+    assert!(net.run_until(30 * SECOND, |net| net.complete(0) && net.complete(2)).is_some());
+    assert_eq!(net.nodes[1].failed, vec![Refusal::Unauthorized]);
+    read_once(&net);
+}
+
 #[test]
 fn when_nobody_can_read_the_origin_everybody_is_told_and_the_digest_rests() {
     let mut net = Net::settled(6, 7);

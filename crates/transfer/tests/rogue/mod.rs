@@ -85,8 +85,7 @@ pub fn pass(slot: u32) -> Letter {
 
 /// A letter as a rogue writes it.
 pub fn written(topic: Topic, slot: u32) -> Vec<u8> {
-    let envelope = Envelope { topic, messages: pass(slot).messages };
-    codec::encode_brief(&envelope, codec::MAX_TRADE_BODY).unwrap()
+    Envelope::seal(topic, &codec::body(&Message::Pass { slot }, 10).unwrap()).unwrap()
 }
 
 pub fn header(piece: u32) -> PieceHeader {
