@@ -62,6 +62,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "X")]
     seed: Option<u64>,
 
+    /// With --all: leave this one out; may be given several times
+    #[arg(long, value_name = "NAME", requires = "all")]
+    skip: Vec<String>,
+
     /// With --all: so many side by side, instead of one for each core
     #[arg(long, value_name = "N", requires = "all")]
     jobs: Option<NonZero<usize>>,
@@ -104,7 +108,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(name) => vec![catalog::find(name).with_context(|| {
             format!("there is no scenario \"{name}\": `shoal-bench simulate --list` names those that there are")
         })?],
-        None => catalog::entries(),
+        None => table(&args.skip)?,
     };
     if !args.json {
         println!(
@@ -121,6 +125,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let missed = reports.iter().filter(|report| !report.pass).count();
     ensure!(missed == 0, "{missed} of {} scenarios miss their gates", reports.len());
     Ok(())
+}
+
+/// All of them but those.
+fn table(skip: &[String]) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = catalog::entries();
+    for name in skip {
+        let at = entries.iter().position(|entry| entry.name == name);
+        entries.remove(at.with_context(|| format!("--skip {name}: there is no such scenario"))?);
+    }
+    Ok(entries)
 }
 
 /// Runs them side by side, and shows each as soon as those before it have been shown.
