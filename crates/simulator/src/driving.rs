@@ -129,6 +129,7 @@ impl Fleet<'_> {
             for (to, first, rest, letter) in letters {
                 self.post(node, to, first, rest, letter);
             }
+            self.count_slots(node);
             let this = &mut self.nodes[node as usize];
             while this.capacity.next_turn().is_some() {
                 inputs.push_back(Input::Turn);
