@@ -222,7 +222,7 @@ impl Case {
             (self.found, self.found_at_origin) = (Some(found_by(grant)), true);
         }
         let mine_was = self.stage.grant().map(|mine| (mine.grant().epoch, mine.grant().seed));
-        (self.highest, self.foreign) = (Some(grant.clone()), true);
+        (self.highest, self.foreign, self.inherited) = (Some(grant.clone()), true, true);
         if let Some((mine, seed)) = mine_was {
             desk.note(Note::Yielded { digest: self.digest, epoch: mine, to: epoch });
             if seed != grant.grant().seed {
