@@ -32,6 +32,8 @@ pub struct Settings {
     /// A coordinator that members have just come to waits so long for the others, who had another before and may have
     /// pieces of its leases, before it says what nobody has: longer than they take to join again.
     pub gather: Duration,
+    /// How long a node that is closer to a digest may leave the question unanswered whether it is there.
+    pub closer_patience: Duration,
     /// How long the standbys may take to store a grant.
     pub keep_patience: Duration,
     /// A Granted that no Renew confirmed is said again after so long.
@@ -89,6 +91,7 @@ impl Default for Settings {
             probe_patience: s(10),
             survey_patience: ms(500),
             gather: ms(2200),
+            closer_patience: s(2),
             keep_patience: ms(200),
             resend: ms(500),
             notice_delay: ms(100),
