@@ -69,11 +69,20 @@ impl Fleet<'_> {
         }
     }
 
-    /// Uploads never exceed the slots.
-    pub(crate) fn check_uploads(&mut self, node: NodeIndex) {
-        let this = &self.nodes[node as usize];
+    /// So many slots the node may open now.
+    pub(crate) fn count_slots(&mut self, node: NodeIndex) {
+        let piece_bytes = self.layout.piece_bytes();
+        let this = &mut self.nodes[node as usize];
         let more = if this.lease.is_some() { MORE_OFFERS } else { 0 };
-        let slots = this.capacity.slots(self.layout.piece_bytes()) + more;
+        this.most_slots = this.most_slots.max(this.capacity.slots(piece_bytes) + more);
+    }
+
+    /// Uploads never exceed the slots. Those that were opened while there were more of them, by a seed or when the uplink
+    /// seemed to be faster, may be taken and run on: nobody promised to close them.
+    pub(crate) fn check_uploads(&mut self, node: NodeIndex) {
+        self.count_slots(node);
+        let this = &self.nodes[node as usize];
+        let slots = this.most_slots;
         let running = this.swarm.as_ref().map_or(0, |swarm| swarm.state().uploading);
         if running > slots {
             self.broke(format!("node {node} has {running} uploads in {slots} slots"));
@@ -83,8 +92,9 @@ impl Fleet<'_> {
     /// What the origin may have sent by now.
     pub(crate) fn promise(&self) -> u64 {
         let sides = if self.sides_changed > self.begun { 2 } else { 1 };
-        let lost: u64 =
-            u64::from(self.deaths[1].saturating_sub(self.deaths[0])) * 2 * u64::from(self.layout.piece_bytes());
+        // What only those had that died, and what they had just been given and nobody had heard of.
+        let unheard_of = 2 * self.deaths[1].saturating_sub(self.deaths[0]);
+        let lost = u64::from(self.died_out + unheard_of) * u64::from(self.layout.piece_bytes());
         // Where messages are lost or nodes fail, leases lapse: what is on the origin's wire then is sent in vain.
         let trouble = self.scenario.loss > 0.0 || !self.scenario.faults.is_empty();
         let lapsed = if trouble { u64::from(self.lapses) * u64::from(self.layout.piece_bytes()) } else { 0 };

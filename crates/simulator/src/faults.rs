@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::{RngExt, seq::SliceRandom};
+use shoal_blob::PieceSet;
 
 use crate::{
     fleet::{Event, Fleet, STREAMS},
@@ -88,10 +89,37 @@ impl Fleet<'_> {
         }
     }
 
-    /// What this node alone has may have to be read again.
+    /// What this node alone has may have to be read again: of a seed what the limit of sole pieces lets it have, and what
+    /// others had from it that are gone.
     fn lost(&mut self, node: NodeIndex) {
-        self.deaths[0] += u32::from(self.nodes[node as usize].lease.is_some());
+        let seeds = self.nodes[node as usize].lease.is_some();
+        self.deaths[0] += u32::from(seeds);
         self.deaths[1] += 1;
+        let mut alone = self.nodes[node as usize].held().clone();
+        if alone.size() == 0 {
+            return;
+        }
+        let mut at_seed = PieceSet::empty(alone.size());
+        for (other, index) in self.nodes.iter().zip(0..) {
+            if index == node || !other.alive || other.hangs_until > self.now || other.held().size() == 0 {
+                continue;
+            }
+            let both: Vec<u32> = alone.iter().filter(|&piece| other.held().contains(piece)).collect();
+            for piece in both {
+                if other.lease.is_some() && !seeds {
+                    at_seed.insert(piece);
+                } else {
+                    alone.remove(piece);
+                }
+            }
+        }
+        for piece in alone.iter() {
+            if at_seed.contains(piece) {
+                self.bereft.insert(piece);
+            } else if !seeds || self.bereft.contains(piece) {
+                self.died_out += 1;
+            }
+        }
     }
 
     fn die(&mut self, node: NodeIndex, silent: bool, back: Option<u64>) {

@@ -120,6 +120,10 @@ pub(crate) struct Fleet<'a> {
     pub(crate) pending: usize,
     /// Deaths of a seed, and of any node.
     pub(crate) deaths: [u32; 2],
+    /// Pieces of which only the seed's copy was left when others died.
+    pub(crate) bereft: PieceSet,
+    /// Pieces whose last holders died, beside those that only a seed ever had.
+    pub(crate) died_out: u32,
     /// Leases that ended before their time.
     pub(crate) lapses: u32,
     pub(crate) events: u64,
@@ -188,6 +192,8 @@ impl<'a> Fleet<'a> {
             sides_changed: Time::ZERO,
             pending: 0,
             deaths: [0; 2],
+            bereft: PieceSet::none_of(&layout),
+            died_out: 0,
             lapses: 0,
             events: 0,
             scenario,

@@ -315,6 +315,12 @@ impl Network {
         say(arrives, Signal::Arrived { token });
     }
 
+    /// When a node's downlink has carried all that is on its way there.
+    #[must_use]
+    pub fn downlink_free(&self, node: NodeIndex) -> Time {
+        self.ports[node as usize].down.free
+    }
+
     /// Takes bytes from outside onto a node's downlink, not before `from`; returns when the last is there.
     pub fn receive(&mut self, from: Time, to: NodeIndex, bytes: u64) -> Time {
         self.ports[to as usize].down.carry(from, bytes)

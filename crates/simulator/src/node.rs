@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) member: Option<Member>,
     pub(crate) swarm: Option<Swarm>,
     pub(crate) capacity: Capacity,
+    /// How many slots it could open at a time, at most, in this life.
+    pub(crate) most_slots: u32,
     /// What is on its disk, while no swarm has it.
     pub(crate) disk: PieceSet,
     pub(crate) found: Option<Probe>,
@@ -96,6 +98,7 @@ impl Node {
             member: None,
             swarm: None,
             capacity: Capacity::new(streams, INFLOW),
+            most_slots: 0,
             disk: PieceSet::empty(0),
             found: None,
             alive: true,
@@ -156,5 +159,6 @@ impl Node {
         self.alive = true;
         self.coordinator = Coordinator::new(self.key.clone(), now, seed, Default::default());
         self.capacity = Capacity::new(streams, INFLOW);
+        self.most_slots = 0;
     }
 }

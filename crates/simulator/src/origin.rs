@@ -50,6 +50,17 @@ impl Origin {
         Read { piece, begins, ends: self.free }
     }
 
+    /// A node takes nothing for so long: what it has ordered from here on is sent so much later.
+    pub(crate) fn waits(&mut self, open: &mut [Read], span: Duration) {
+        let last = open.last().is_some_and(|read| read.ends == self.free);
+        for read in open {
+            (read.begins, read.ends) = (read.begins + span, read.ends + span);
+        }
+        if last {
+            self.free = self.free + span;
+        }
+    }
+
     /// A piece has been sent whole.
     pub(crate) fn done(&mut self, piece: u32, bytes: u64) {
         self.sent += bytes;

@@ -1,5 +1,7 @@
 //! Pieces on the move: from the origin, and from node to node.
 
+use std::time::Duration;
+
 use shoal_blob::PieceIndex;
 use shoal_swarm::{
     Time,
@@ -26,9 +28,23 @@ impl Fleet<'_> {
     }
 
     /// The first byte of a piece comes from the origin: only now does it take the node's downlink, for what was cancelled
-    /// before must not.
+    /// before must not. While the downlink is taken the origin waits, as flow control makes it.
     pub(crate) fn comes(&mut self, node: NodeIndex, reads: u32, piece: u32, ends: Time) {
         let Some(index) = self.layout.piece(piece).filter(|_| self.nodes[node as usize].reads == reads) else { return };
+        let latency = self.network.latency();
+        let behind = self.network.downlink_free(node).since(self.now + 2 * latency);
+        let open = &mut self.nodes[node as usize].reading;
+        if let Some(at) = open.iter().position(|read| read.piece == piece) {
+            if open[at].begins + latency <= self.now && behind > Duration::ZERO {
+                self.origin.waits(&mut open[at..], behind);
+            }
+            let read = open[at];
+            let (begins, ends) = (read.begins + latency, read.ends + latency);
+            if begins > self.now {
+                self.agenda.enter(begins, Event::Comes { node, reads, piece, ends });
+                return;
+            }
+        }
         let bytes = u64::from(self.layout.piece_len(index));
         let arrives = self.network.receive(self.now, node, bytes).max(ends);
         self.agenda.enter(arrives, Event::Read { node, reads, piece });

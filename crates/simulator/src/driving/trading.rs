@@ -39,6 +39,7 @@ impl Fleet<'_> {
             for letter in letters.drain(..) {
                 self.post(node, letter);
             }
+            self.count_slots(node);
             let this = &mut self.nodes[node as usize];
             while this.capacity.next_turn().is_some() {
                 inputs.push_back(Input::Turn);

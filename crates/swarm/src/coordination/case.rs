@@ -22,7 +22,7 @@ use std::{sync::Arc, time::Duration};
 /// How often what is old is forgotten: where there are members, and where there are only holders.
 const SWEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// How many nodes are asked before a first lease.
-const MOST_RANKED: usize = 64;
+pub(super) const MOST_RANKED: usize = 64;
 
 /// One digest at its coordinator, or at a node that was it or may become it.
 ///
@@ -39,6 +39,10 @@ pub(super) struct Case {
     pub(super) found_at_origin: bool,
     pub(super) highest: Option<SignedGrant>,
     pub(super) foreign: bool,
+    /// Whether members may have pieces of leases that others granted, or this node in an earlier life.
+    pub(super) inherited: bool,
+    /// When the first of its members came, nobody having been here before.
+    pub(super) opened: Time,
     /// The last lower epoch whose coordinator was told of the highest.
     pub(super) corrected: Option<Epoch>,
     pub(super) stage: Stage,
@@ -75,6 +79,8 @@ impl Case {
             found,
             found_at_origin: found.is_some(),
             foreign: highest.is_some(),
+            inherited: highest.is_some(),
+            opened: desk.now,
             highest,
             corrected: None,
             stage: Stage::Idle,
@@ -155,6 +161,10 @@ impl Case {
         self.sweep = self.sweep.min(desk.within(SWEEP[0]));
         let fits = self.found.is_none_or(|found| join.held.size() == pieces(&found));
         let complete = fits && join.held.size() > 0 && join.held.is_full();
+        let held = matches!(self.stage, Stage::Surveying(_)).then(|| join.held.clone());
+        if self.seats.is_empty() {
+            self.opened = desk.now;
+        }
         if self.seats.join(desk.now, from, join, complete) {
             self.choose_importer(desk, from);
             let changed = graph::link(&mut self.seats, from, desk.settings, desk.rng);
@@ -162,7 +172,10 @@ impl Case {
         }
         self.dirty.remove(&from);
         self.answer(desk, from, known.0, known.1);
-        self.seen(desk, from);
+        match held {
+            Some(held) => self.reported(desk, from, &held),
+            None => self.seen(desk, from),
+        }
         self.advance(desk);
     }
 
@@ -229,7 +242,7 @@ impl Case {
         self.holders.announced(desk.now, node, contact, holding.found, desk.settings.most_holders);
         // What a holder says that was asked because of an orphan is no news: that it has the blob is what the orphan doubts.
         let is_doubted = match &self.stage {
-            Stage::Surveying(survey) => survey.orphan.is_some() && survey.awaiting.contains(&node),
+            Stage::Surveying(survey) => survey.orphan.is_some() && survey.asked.contains(&node),
             _ => false,
         };
         if !matches!(self.stage, Stage::Securing { .. } | Stage::Leased(_) | Stage::Served | Stage::Resting { .. })
@@ -313,6 +326,9 @@ impl Case {
     /// A node is gone: it is neither a member nor a holder until it speaks again.
     pub(super) fn lost(&mut self, desk: &mut Desk<'_>, node: NodeId) {
         self.holders.remove(&node);
+        if let Stage::Surveying(survey) = &mut self.stage {
+            survey.asked.remove(&node);
+        }
         self.left(desk, node);
     }
 

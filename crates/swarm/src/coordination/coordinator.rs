@@ -42,7 +42,17 @@ pub struct Coordinator {
     agenda: BTreeSet<(Time, Digest)>,
     idle: BTreeSet<(Time, Digest)>,
     holdings: usize,
+    /// Nodes that should coordinate what members come here for all the same: are they there?
+    questions: BTreeMap<NodeId, Question>,
     out: VecDeque<Output>,
+}
+
+/// A closer node is asked about a digest, and has said nothing yet.
+#[derive(Debug)]
+struct Question {
+    digest: Digest,
+    since: Time,
+    again: Time,
 }
 
 #[derive(Debug)]
@@ -51,6 +61,15 @@ struct Filed {
     wake: Time,
     idle: Option<Time>,
     touched: Time,
+}
+
+/// How many nodes are questioned at a time.
+const MOST_QUESTIONS: usize = 64;
+
+impl Question {
+    fn wake(&self, settings: &Settings) -> Time {
+        self.again.min(self.since + settings.closer_patience)
+    }
 }
 
 impl Coordinator {
@@ -70,6 +89,7 @@ impl Coordinator {
             agenda: BTreeSet::new(),
             idle: BTreeSet::new(),
             holdings: 0,
+            questions: BTreeMap::new(),
             out: VecDeque::new(),
         }
     }
@@ -80,7 +100,7 @@ impl Coordinator {
             Input::Told { from, message } => self.told(now, from, message),
             Input::Asked { from, digest } => self.asked(now, from, digest),
             Input::Entrusted { from, grant } => {
-                self.view.heard_from(now, from);
+                self.heard(now, from);
                 let claimed = grant.grant();
                 let (digest, epoch) = (claimed.digest, claimed.epoch);
                 if epoch.coordinator == from && self.remembered.keep(now, &grant) {
@@ -119,7 +139,9 @@ impl Coordinator {
             .first()
             .and_then(|(at, digest)| Some((*at, self.cases.get(digest)?.case.wake(&self.settings).1)));
         let view = self.view.wake().map(|at| (at, Why::Sweep));
-        [agenda, view].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let questions = self.questions.values().map(|question| question.wake(&self.settings)).min();
+        let questions = questions.map(|at| (at, Why::Answers));
+        [agenda, view, questions].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The highest lease that this node knows of.
@@ -137,11 +159,18 @@ impl Coordinator {
     }
 
     fn told(&mut self, now: Time, from: NodeId, message: ToCoordinator) {
-        self.view.heard_from(now, from);
+        self.heard(now, from);
         match message {
             ToCoordinator::Join(join) => {
                 let digest = join.digest;
-                self.with_new(now, digest, |case, desk| case.joined(desk, from, join));
+                let mut closer = None;
+                self.with_new(now, digest, |case, desk| {
+                    case.joined(desk, from, join);
+                    closer = case.rank.closer;
+                });
+                if let Some(closer) = closer {
+                    self.question(now, closer, digest);
+                }
             }
             ToCoordinator::Probed { digest, outcome } => {
                 self.with(now, digest, |case, desk| case.probed(desk, from, outcome));
@@ -190,9 +219,47 @@ impl Coordinator {
         }
     }
 
+    /// This node speaks.
+    fn heard(&mut self, now: Time, from: NodeId) {
+        self.questions.remove(&from);
+        self.view.heard_from(now, from);
+    }
+
+    /// A member has come here although this other node is closer. It may have been wrong; but one that hangs is connected
+    /// still, and discovery takes long to miss it.
+    fn question(&mut self, now: Time, closer: NodeId, digest: Digest) {
+        if self.questions.len() < MOST_QUESTIONS && !self.questions.contains_key(&closer) {
+            self.questions.insert(closer, Question { digest, since: now, again: now });
+            self.ask_closer(now);
+        }
+    }
+
+    /// Asks again those that have not answered, and believes no longer in those that have not for long.
+    fn ask_closer(&mut self, now: Time) {
+        let (settings, out) = (&self.settings, &mut self.out);
+        let mut silent = Vec::new();
+        self.questions.retain(|&node, question| {
+            if question.since + settings.closer_patience <= now {
+                silent.push(node);
+                return false;
+            }
+            if question.again <= now {
+                question.again = now + settings.resend;
+                out.push_back(Output::Tell { to: node, message: ToMember::Ask { digest: question.digest } });
+            }
+            true
+        });
+        for &node in &silent {
+            self.view.fell_silent(now, node);
+        }
+        if !silent.is_empty() {
+            self.look_round(now);
+        }
+    }
+
     /// Another node is about to grant a first lease. It hears what this one knows, and of a node that is closer.
     fn asked(&mut self, now: Time, from: NodeId, digest: Digest) {
-        self.view.heard_from(now, from);
+        self.heard(now, from);
         self.with(now, digest, |case, desk| {
             case.is_mine(desk);
         });
@@ -227,6 +294,7 @@ impl Coordinator {
             self.view.sweep(now);
             self.look_round(now);
         }
+        self.ask_closer(now);
         while let Some(&(at, digest)) = self.agenda.first()
             && at <= now
         {

@@ -9,10 +9,12 @@ use shoal_proto::{
 };
 
 use super::{
-    case::{Case, pieces},
+    case::{Case, MOST_RANKED, pieces},
     graph,
+    seats::Seat,
     stage::{Desk, Stage, Survey},
 };
+use crate::Time;
 
 /// How many nodes may be asked before a first lease, those included that were pointed at.
 const MOST_ASKED: usize = 80;
@@ -114,9 +116,8 @@ impl Case {
                 if holding && self.holders.get(&from).is_some() {
                     survey.union = PieceSet::full(survey.union.size());
                 }
-                if survey.awaiting.remove(&from) && survey.awaiting.is_empty() {
-                    self.conclude(desk);
-                }
+                survey.asked.remove(&from);
+                self.gathered(desk);
             }
             _ => {}
         }
@@ -131,7 +132,9 @@ impl Case {
             }
             return;
         };
-        let others_have = self.seats.iter().any(|(other, seat)| other != node && seat.has_some);
+        // What they said when they joined last is old as soon as there was a lease.
+        let others_have = |(other, seat): (_, &Seat)| other != node && (seat.has_some || self.highest.is_some());
+        let others_have = self.seats.iter().any(others_have) || self.gathers_until(desk) > desk.now;
         match self.found {
             None => self.probe(desk, node),
             Some(found) if others_have => self.survey(desk, found, ended, None),
@@ -179,14 +182,16 @@ impl Case {
     /// A member says what it has.
     pub(super) fn reported(&mut self, desk: &mut Desk<'_>, from: NodeId, held: &PieceSet) {
         let Stage::Surveying(survey) = &mut self.stage else { return };
-        if survey.awaiting.remove(&from) {
-            if held.size() == survey.union.size() {
-                survey.union.union_with(held);
-            }
-            if survey.awaiting.is_empty() {
-                self.conclude(desk);
-            }
+        let asked = survey.awaiting.remove(&from);
+        if (asked || self.seats.get(&from).is_some()) && held.size() == survey.union.size() {
+            survey.union.union_with(held);
         }
+        self.gathered(desk);
+    }
+
+    /// Until when members may still be coming that had another coordinator before, which had granted leases.
+    fn gathers_until(&self, desk: &Desk<'_>) -> Time {
+        if self.inherited { self.opened + desk.settings.gather } else { self.opened }
     }
 
     /// A member finds no holder of what it wants: a lease for what nobody has, unless one is out.
@@ -210,13 +215,35 @@ impl Case {
         for &node in &holders {
             desk.tell(node, ToMember::Ask { digest: self.digest });
         }
-        self.stage = Stage::Surveying(Survey {
-            awaiting: members.into_iter().chain(holders).collect(),
-            union: PieceSet::empty(pieces(&found)),
-            deadline: desk.within(desk.settings.survey_patience),
-            ended,
-            orphan,
-        });
+        let (mut awaiting, mut asked): (BTreeSet<_>, BTreeSet<_>) =
+            (members.into_iter().collect(), holders.into_iter().collect());
+        let until = self.gathers_until(desk);
+        let (mut settled, deadline) = (desk.now, until.max(desk.within(desk.settings.survey_patience)));
+        if until > desk.now {
+            // Those that have not come yet may have what the leases before were for, or have it all and have left.
+            for &node in &self.rank.others {
+                if awaiting.insert(node) {
+                    desk.tell(node, ToMember::Survey { digest: self.digest });
+                }
+                if asked.insert(node) {
+                    desk.tell(node, ToMember::Ask { digest: self.digest });
+                }
+            }
+            if self.rank.others.len() >= MOST_RANKED {
+                settled = until;
+            }
+        }
+        let union = PieceSet::empty(pieces(&found));
+        self.stage = Stage::Surveying(Survey { awaiting, asked, union, settled, deadline, ended, orphan });
+    }
+
+    /// Goes on when there is nothing to wait for.
+    fn gathered(&mut self, desk: &mut Desk<'_>) {
+        let Stage::Surveying(survey) = &self.stage else { return };
+        let all_here = survey.awaiting.is_empty() && survey.asked.is_empty() && survey.settled <= desk.now;
+        if all_here || survey.union.is_full() {
+            self.conclude(desk);
+        }
     }
 
     fn conclude(&mut self, desk: &mut Desk<'_>) {
@@ -257,10 +284,6 @@ impl Case {
         match &mut self.stage {
             Stage::Probing { node, .. } if *node == from && able => desk.tell(from, ToMember::Probe { digest }),
             Stage::Probing { node, .. } if *node == from => self.appoint(desk, None),
-            Stage::Surveying(survey) if !survey.awaiting.contains(&from) && survey.awaiting.len() < MOST_ASKED => {
-                survey.awaiting.insert(from);
-                desk.tell(from, ToMember::Survey { digest });
-            }
             _ => {}
         }
     }
@@ -270,23 +293,16 @@ impl Case {
     pub(super) fn missed(&mut self, desk: &mut Desk<'_>, gone: NodeId) {
         match &mut self.stage {
             Stage::Probing { node, .. } if *node == gone => self.appoint(desk, None),
-            Stage::Surveying(Survey { awaiting, .. }) | Stage::Securing { awaiting, .. }
-                if awaiting.contains(&gone) =>
-            {
-                awaiting.remove(&gone);
-                if awaiting.is_empty() {
-                    self.all_here(desk);
+            Stage::Surveying(survey) => {
+                if survey.awaiting.remove(&gone) {
+                    self.gathered(desk);
                 }
             }
-            _ => {}
-        }
-    }
-
-    /// Nobody is waited for any more.
-    fn all_here(&mut self, desk: &mut Desk<'_>) {
-        match self.stage {
-            Stage::Surveying(_) => self.conclude(desk),
-            Stage::Securing { .. } => self.deliver(desk),
+            Stage::Securing { awaiting, .. } => {
+                if awaiting.remove(&gone) && awaiting.is_empty() {
+                    self.deliver(desk);
+                }
+            }
             _ => {}
         }
     }

@@ -67,7 +67,8 @@ pub enum MemberOutput {
     },
     /// The blob's length and visibility are known. Said again if the visibility turns out to be another.
     Found(Probe),
-    /// Trade with these and no others; in place of those named before.
+    /// Trade with these and no others; in place of those named before. Said again, it names those to meet that have taken
+    /// leave.
     Neighbours(Vec<Neighbour>),
     /// Through these members pieces come into this node's zone; through anybody where there are none.
     Importers(Vec<NodeId>),

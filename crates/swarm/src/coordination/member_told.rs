@@ -37,7 +37,7 @@ impl Member {
                 }
                 if self.guide.current() == Some(from) {
                     self.hear_importers(importers);
-                    self.meet(from, neighbours.unwrap_or_else(|| self.neighbours.clone()));
+                    self.meet(from, neighbours);
                 }
             }
             ToMember::Probe { .. } => match self.found {
@@ -80,14 +80,17 @@ impl Member {
         self.importers = importers;
     }
 
-    fn meet(&mut self, from: NodeId, mut neighbours: Vec<Neighbour>) {
-        neighbours.truncate(MAX_NEIGHBOURS);
-        neighbours.retain(|neighbour| neighbour.node != self.me);
-        let unneeded = neighbours.is_empty() && !self.wants() && self.tenure.is_none();
-        if self.neighbours != neighbours {
-            self.neighbours.clone_from(&neighbours);
-            self.put(MemberOutput::Neighbours(neighbours));
+    fn meet(&mut self, from: NodeId, named: Option<Vec<Neighbour>>) {
+        if let Some(mut neighbours) = named {
+            neighbours.truncate(MAX_NEIGHBOURS);
+            neighbours.retain(|neighbour| neighbour.node != self.me);
+            // Also when they are the same: one that has taken leave since, sent by another coordinator, is met again.
+            if !(neighbours.is_empty() && self.neighbours.is_empty()) {
+                self.neighbours.clone_from(&neighbours);
+                self.put(MemberOutput::Neighbours(neighbours));
+            }
         }
+        let unneeded = self.neighbours.is_empty() && !self.wants() && self.tenure.is_none();
         if unneeded && !self.over {
             let output = self.leave(from);
             self.put(output);

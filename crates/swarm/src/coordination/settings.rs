@@ -29,6 +29,11 @@ pub struct Settings {
     pub probe_patience: Duration,
     /// How long members may take to say what they have.
     pub survey_patience: Duration,
+    /// A coordinator that members have just come to waits so long for the others, who had another before and may have
+    /// pieces of its leases, before it says what nobody has: longer than they take to join again.
+    pub gather: Duration,
+    /// How long a node that is closer to a digest may leave the question unanswered whether it is there.
+    pub closer_patience: Duration,
     /// How long the standbys may take to store a grant.
     pub keep_patience: Duration,
     /// A Granted that no Renew confirmed is said again after so long.
@@ -85,6 +90,8 @@ impl Default for Settings {
             ask_patience: s(4),
             probe_patience: s(10),
             survey_patience: ms(500),
+            gather: ms(2200),
+            closer_patience: s(2),
             keep_patience: ms(200),
             resend: ms(500),
             notice_delay: ms(100),

@@ -67,10 +67,14 @@ pub(super) enum Stage {
 /// What the members have, as they say.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// Who has not answered.
+    /// Who has not answered what it has.
     pub(super) awaiting: BTreeSet<NodeId>,
+    /// Who has not answered whether it has everything.
+    pub(super) asked: BTreeSet<NodeId>,
     /// What those have who did.
     pub(super) union: PieceSet,
+    /// Answers are not enough before this, unless everybody was asked: members are still coming.
+    pub(super) settled: Time,
     /// No longer than this.
     pub(super) deadline: Time,
     /// The seed whose lease has ended, the last to be chosen.

@@ -196,6 +196,11 @@ impl Case {
         desk.note(Note::TookOver { digest: self.digest, from: epoch, seed });
         // A set of no size: what the seed leaves out, it knows from its own lease. One that has none gives this back.
         self.secure(desk, seed, PieceSet::empty(0));
+        // The former coordinator may only have been slow: it must not go on as if the lease were its own.
+        if let Some(taken) = self.stage.grant().filter(|_| epoch.coordinator != desk.me) {
+            let grant = taken.clone();
+            desk.tell(epoch.coordinator, ToMember::Keep { grant });
+        }
     }
 
     /// Somebody has seen a grant. A higher one than mine ends mine; a lower one is answered to who granted it.
@@ -222,7 +227,7 @@ impl Case {
             (self.found, self.found_at_origin) = (Some(found_by(grant)), true);
         }
         let mine_was = self.stage.grant().map(|mine| (mine.grant().epoch, mine.grant().seed));
-        (self.highest, self.foreign) = (Some(grant.clone()), true);
+        (self.highest, self.foreign, self.inherited) = (Some(grant.clone()), true, true);
         if let Some((mine, seed)) = mine_was {
             desk.note(Note::Yielded { digest: self.digest, epoch: mine, to: epoch });
             if seed != grant.grant().seed {

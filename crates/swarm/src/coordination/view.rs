@@ -13,6 +13,8 @@ use crate::Time;
 /// A node counts as live for so long after a message came from it, even if discovery has not said so yet, and as gone
 /// for so long after a send to it failed, even if discovery has not noticed yet.
 const HEARSAY: Duration = Duration::from_secs(5);
+/// One that is connected and does not answer counts as gone for so long, or until it speaks.
+const SILENT: Duration = Duration::from_secs(30);
 /// So many nodes around a digest may know of its leases.
 const CLOSEST: usize = 20;
 /// How many nodes may be known only so.
@@ -25,7 +27,9 @@ const MOST_HEARSAY: usize = 1024;
 pub(super) struct View {
     me: NodeId,
     told: BTreeSet<NodeId>,
+    /// Who was only heard of, and until when that counts.
     heard: BTreeMap<NodeId, Time>,
+    /// Who is not believed to live, and until when.
     gone: BTreeMap<NodeId, Time>,
     version: u64,
     /// Who came or went of late, the latest last.
@@ -80,7 +84,7 @@ impl View {
             self.gone.remove(node);
         }
         for &node in &lost {
-            self.mark_gone(now, node);
+            self.mark_gone(node, now + HEARSAY);
         }
         if !lost.is_empty() || !back.is_empty() {
             self.told = told;
@@ -97,7 +101,7 @@ impl View {
         let was_live = self.is_live(&node);
         self.gone.remove(&node);
         if !self.told.contains(&node) && (was_live || self.heard.len() < MOST_HEARSAY) {
-            self.heard.insert(node, now);
+            self.heard.insert(node, now + HEARSAY);
         }
         if !was_live && self.is_live(&node) {
             self.change(now, node);
@@ -106,22 +110,31 @@ impl View {
 
     /// A send to this node failed.
     pub(super) fn lost(&mut self, now: Time, node: NodeId) {
+        self.believe_gone(now, node, HEARSAY);
+    }
+
+    /// This node does not answer although it is connected. Discovery may not miss it for long.
+    pub(super) fn fell_silent(&mut self, now: Time, node: NodeId) {
+        self.believe_gone(now, node, SILENT);
+    }
+
+    fn believe_gone(&mut self, now: Time, node: NodeId, span: Duration) {
         if self.is_live(&node) {
-            self.mark_gone(now, node);
+            self.mark_gone(node, now + span);
             self.change(now, node);
         }
     }
 
-    fn mark_gone(&mut self, now: Time, node: NodeId) {
+    fn mark_gone(&mut self, node: NodeId, until: Time) {
         self.heard.remove(&node);
         if self.gone.len() < MOST_HEARSAY {
-            self.gone.insert(node, now);
+            self.gone.insert(node, until);
         }
     }
 
     /// Forgets hearsay that is too old.
     pub(super) fn sweep(&mut self, now: Time) {
-        let old = |(_, at): &(&NodeId, &Time)| now.since(**at) >= HEARSAY;
+        let old = |(_, until): &(&NodeId, &Time)| **until <= now;
         let nodes: Vec<NodeId> = self.heard.iter().chain(&self.gone).filter(old).map(|(node, _)| *node).collect();
         for node in nodes {
             self.heard.remove(&node);
@@ -132,7 +145,7 @@ impl View {
 
     /// Whether there is hearsay to forget, and when to look again.
     pub(super) fn wake(&self) -> Option<Time> {
-        self.heard.values().chain(self.gone.values()).min().map(|at| *at + HEARSAY)
+        self.heard.values().chain(self.gone.values()).min().copied()
     }
 
     fn is_live(&self, node: &NodeId) -> bool {
@@ -198,5 +211,11 @@ mod tests {
         view.heard_from(later, node(2));
         view.rank(&digest, 64, &mut rank);
         assert_eq!(rank.others, vec![node(2)], "it speaks");
+
+        view.fell_silent(later, node(2));
+        view.sweep(later + HEARSAY);
+        view.rank(&digest, 64, &mut rank);
+        assert!(rank.others.is_empty(), "it is listed and does not answer");
+        assert_eq!(view.wake(), Some(later + SILENT));
     }
 }
