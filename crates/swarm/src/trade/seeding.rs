@@ -64,6 +64,10 @@ impl Seeding {
         }
     }
 
+    pub(super) const fn is_done(&self) -> bool {
+        self.done
+    }
+
     pub(super) const fn impatience(&self) -> u32 {
         self.impatience
     }

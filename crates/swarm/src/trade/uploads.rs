@@ -43,6 +43,8 @@ impl Use {
 struct Slot {
     to: NodeId,
     used: Use,
+    /// It was opened to offer a piece.
+    offer: bool,
 }
 
 /// The slots that this swarm has opened.
@@ -68,7 +70,8 @@ impl Slots {
     fn open(&mut self, to: NodeId, used: Use) -> SlotId {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
-        self.open.insert(id, Slot { to, used });
+        let offer = matches!(used, Use::Offered { .. });
+        self.open.insert(id, Slot { to, used, offer });
         id
     }
 
@@ -90,7 +93,7 @@ impl Swarm {
                     return;
                 }
                 self.offer(now, to, piece);
-            } else if let Some(to) = self.next_neighbour(now) {
+            } else if let Some(to) = self.next_neighbour(now).filter(|_| !self.keeps_its_uplink()) {
                 if !capacity.take_slot(&self.digest, piece_bytes) {
                     return;
                 }
@@ -102,6 +105,13 @@ impl Swarm {
                 return;
             }
         }
+    }
+
+    /// Whether this node has to keep its uplink for what it is still to read: second copies that wait there would hold up the
+    /// next piece that only it has. Where pieces are so large that it may read only a few ahead, all wait for it.
+    fn keeps_its_uplink(&self) -> bool {
+        let reads = self.seeding.as_ref().is_some_and(|seeding| !seeding.is_done()) && !self.have.is_full();
+        reads && self.slots.open.values().any(|slot| !slot.offer)
     }
 
     /// Whether a reader waits for a piece that hardly anybody has though it was given out long ago: that goes before all
@@ -219,7 +229,9 @@ impl Swarm {
             let offered = *offered;
             self.offer_again(offered);
         }
-        self.slots.open.insert(slot, Slot { to: from, used: Use::Uploading { piece: number, since: now } });
+        let offer = self.slots.open.get(&slot).is_some_and(|slot| slot.offer);
+        let used = Use::Uploading { piece: number, since: now };
+        self.slots.open.insert(slot, Slot { to: from, used, offer });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
@@ -247,7 +259,7 @@ impl Swarm {
         moved: Option<(u64, Duration)>,
         capacity: &mut Capacity,
     ) {
-        let Some(Slot { to, used }) = self.slots.open.get(&slot) else { return };
+        let Some(Slot { to, used, .. }) = self.slots.open.get(&slot) else { return };
         match used {
             Use::Uploading { since, .. } if moved.is_some() => self.slots.pace.learn(now.since(*since)),
             Use::Uploading { .. } | Use::Stalled { .. } => {}
