@@ -293,3 +293,75 @@ pub enum Returned {
     /// It cannot read on.
     Refused(Refusal),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Grant, NodeKey, codec};
+
+    const DIGEST: Digest = Digest::Sha256([7; 32]);
+    const LENGTH: u64 = 1 << 40;
+    const PIECES: u32 = 65_536;
+
+    fn addresses() -> Vec<SocketAddr> {
+        vec![SocketAddr::from(([10, 0, 1, 2], 5051))]
+    }
+
+    fn bytes(message: &Coordination) -> usize {
+        codec::encode(message, codec::MAX_COORDINATION_BODY).unwrap().len()
+    }
+
+    /// What docs/scale.md reckons with: a blob of 1 TiB, nodes with one address and a zone of seven letters.
+    #[test]
+    fn what_is_said_of_a_tebibyte_weighs_so_much() {
+        let key = NodeKey::from_seed(&[3; 32]);
+        let epoch = Epoch { number: 1, coordinator: key.id() };
+        let (visibility, duration) = (Visibility::Public, Duration::from_secs(3));
+        let grant = Grant { digest: DIGEST, length: LENGTH, epoch, seed: key.id(), duration, visibility }.sign(&key);
+        let set = |has: fn(&u32) -> bool| {
+            let mut set = PieceSet::empty(PIECES);
+            (0..PIECES).filter(has).for_each(|piece| {
+                set.insert(piece);
+            });
+            set
+        };
+        let (half, odd) = (set(|piece| *piece < PIECES / 2), set(|piece| piece % 2 == 1));
+        let join = |held: &PieceSet| {
+            let join = Join {
+                digest: DIGEST,
+                length: Some(LENGTH),
+                wants: true,
+                can_seed: true,
+                held: held.clone(),
+                addresses: addresses(),
+                zone: "rack-17".into(),
+                highest: Some(grant.clone()),
+                neighbours: u64::MAX / 3,
+            };
+            bytes(&Coordination::ToCoordinator(ToCoordinator::Join(join)))
+        };
+        assert_eq!((join(&PieceSet::full(PIECES)), join(&half), join(&odd)), (250, 5884, 10_492));
+        let report = ToCoordinator::Report { digest: DIGEST, held: half };
+        assert_eq!(bytes(&Coordination::ToCoordinator(report)), 5678);
+        let joined = |count: u8, grant: Option<SignedGrant>| {
+            let neighbour =
+                |n| Neighbour { node: NodeId::from_bytes([n; 32]), addresses: addresses(), zone: "rack-17".into() };
+            let neighbours = (count > 0).then(|| (0..count).map(neighbour).collect());
+            let found = Some(Probe { length: LENGTH, visibility });
+            bytes(&Coordination::ToMember(ToMember::Joined {
+                digest: DIGEST,
+                found,
+                neighbours,
+                grant,
+                importers: None,
+            }))
+        };
+        assert_eq!(
+            (joined(0, None), joined(16, Some(grant.clone())), joined(24, Some(grant.clone()))),
+            (51, 991, 1375)
+        );
+        assert_eq!(bytes(&Coordination::ToMember(ToMember::Survey { digest: DIGEST })), 40);
+    }
+}
