@@ -125,6 +125,8 @@ impl Fleet<'_> {
     }
 
     pub(crate) fn sample(&mut self) {
-        self.curve.sample(self.now.since(self.begun).as_secs_f64());
+        let whole = self.nodes.iter().filter(|node| node.alive && node.held().size() > 0 && node.held().is_full());
+        let complete = whole.count() as u32;
+        self.curve.sample(self.now.since(self.begun).as_secs_f64(), complete);
     }
 }

@@ -18,7 +18,6 @@ pub struct Moment {
 pub(crate) struct Curve {
     pub(crate) moments: Vec<Moment>,
     pub(crate) copies: Vec<u32>,
-    pub(crate) complete: u32,
     /// Pieces that came a second time.
     pub(crate) duplicates: u64,
     /// How often readers were so many pieces behind the origin.
@@ -27,14 +26,14 @@ pub(crate) struct Curve {
 
 impl Curve {
     pub(crate) fn new(pieces: u32) -> Self {
-        Self { moments: Vec::new(), copies: vec![0; pieces as usize], complete: 0, duplicates: 0, lags: Vec::new() }
+        Self { moments: Vec::new(), copies: vec![0; pieces as usize], duplicates: 0, lags: Vec::new() }
     }
 
-    pub(crate) fn sample(&mut self, seconds: f64) {
+    pub(crate) fn sample(&mut self, seconds: f64, complete: u32) {
         let mut sorted = self.copies.clone();
         sorted.sort_unstable();
         let at = |part: usize| sorted.get(part * (sorted.len() - 1) / 2).copied().unwrap_or(0);
-        self.moments.push(Moment { seconds, complete: self.complete, copies: [at(0), at(1), at(2)] });
+        self.moments.push(Moment { seconds, complete, copies: [at(0), at(1), at(2)] });
     }
 
     /// A reader has moved on, so many pieces behind the origin.

@@ -142,9 +142,6 @@ impl Fleet<'_> {
         let held = this.held().clone();
         this.dies();
         let life = this.life;
-        if held.is_full() {
-            self.curve.complete -= 1;
-        }
         for piece in held.iter() {
             self.curve.copies[piece as usize] -= 1;
         }
@@ -171,7 +168,6 @@ impl Fleet<'_> {
             self.curve.copies[piece as usize] += 1;
         }
         if held.size() > 0 && held.is_full() {
-            self.curve.complete += 1;
             self.awaits_no_more(node);
             // It serves what it has when it is asked.
             return self.meet_again(node);

@@ -117,7 +117,6 @@ impl Fleet<'_> {
         let this = &mut self.nodes[node as usize];
         this.done_at.get_or_insert(now);
         self.awaits_no_more(node);
-        self.curve.complete += 1;
         self.note("complete", node, node, u32::MAX);
         self.tell_member(node, MemberInput::Completed);
         let holdings = vec![Holding { digest: self.digest, found }];
