@@ -294,12 +294,14 @@ impl Case {
         match &mut self.stage {
             Stage::Probing { node, .. } if *node == gone => self.appoint(desk, None),
             Stage::Surveying(survey) => {
-                if survey.awaiting.remove(&gone) {
+                let awaited = survey.awaiting.remove(&gone);
+                if awaited {
                     self.gathered(desk);
                 }
             }
             Stage::Securing { awaiting, .. } => {
-                if awaiting.remove(&gone) && awaiting.is_empty() {
+                let last = awaiting.remove(&gone) && awaiting.is_empty();
+                if last {
                     self.deliver(desk);
                 }
             }

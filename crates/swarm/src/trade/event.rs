@@ -35,7 +35,6 @@ pub enum Fault {
 
 /// What happened.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once and gone; a box would cost more than the copy")]
 pub enum Input {
     /// A connection to a member of this swarm is there.
     Met {
@@ -122,7 +121,6 @@ pub enum Input {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "moved once and gone; a box would cost more than the copy")]
 pub enum Output {
     /// Say this to a neighbour. A Slot or Offer is preceded by the grants that the neighbour has not been told of.
     Send {
