@@ -66,8 +66,8 @@ async fn a_piece_without_a_head_ends_its_peer_and_a_late_one_its_stream() {
 
 /// An honest node speaks of the blob, which has number 0 on its side then.
 async fn spoken_of(to_peer: &Peer, peer: &mut rogue::Rogue) {
-    to_peer.send(&pass(1)).unwrap();
-    bounded(peer.recv.read_exact(&mut [0])).await.unwrap();
+    to_peer.send(&pass(1)).expect("the link is up");
+    bounded(peer.recv.read_exact(&mut [0])).await.expect("a frame");
 }
 
 #[tokio::test(flavor = "multi_thread")]
