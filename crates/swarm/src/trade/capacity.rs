@@ -32,12 +32,12 @@ impl Capacity {
         Self { streams, open: 0, rate: 0.0, rtt: Duration::ZERO, inflow: 0, inflow_limit, waiting: VecDeque::new() }
     }
 
-    /// How many slots may be open for pieces of that size: `S + 2 + ceil(2 RTT u / s)`, so that the next request is here
-    /// when the last byte leaves, also when somebody passes.
+    /// How many slots may be open for pieces of that size: `S + 1 + ceil(2 RTT u / s)`, so that the next request is here
+    /// when the last byte leaves, also when somebody passes. A round trip counts as part of a piece before any was seen.
     #[must_use]
     pub fn slots(&self, piece_bytes: u32) -> u32 {
         let on_the_way = (2.0 * self.rtt.as_secs_f64() * self.rate / f64::from(piece_bytes)).ceil();
-        (self.streams + 2 + on_the_way as u32).min(MOST_SLOTS)
+        (self.streams + 1 + (on_the_way as u32).max(1)).min(MOST_SLOTS)
     }
 
     /// The bytes on their way in.
@@ -144,7 +144,7 @@ mod tests {
         let mut capacity = Capacity::new(1, 0);
         assert_eq!(capacity.slots(PIECE), 3);
         capacity.learn(u64::from(PIECE), Duration::from_millis(10), Duration::from_millis(20));
-        assert_eq!(capacity.slots(PIECE), 3 + 4);
+        assert_eq!(capacity.slots(PIECE), 2 + 4);
     }
 
     #[test]

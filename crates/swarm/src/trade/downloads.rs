@@ -101,8 +101,11 @@ impl Swarm {
         !neighbour.shut_out(now) && (!neighbour.demoted(now) || !others())
     }
 
-    /// Which piece to take from that neighbour: the lowest where a reader is starved, else the rarest in the windows, ties
-    /// at random; at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
+    /// Which piece to take from that neighbour: what a starved reader needs, else the rarest in the windows, ties at random;
+    /// at the very end, or for a reader's next piece, one that comes from elsewhere but is late.
+    ///
+    /// A reader that keeps up with the fleet always waits for something. If what it waits for went first, nearly all would
+    /// be fetched in order, and neighbours would have nothing to trade.
     fn pick(&mut self, now: Time, from: NodeId, capacity: &Capacity) -> Option<u32> {
         let windows = self.readers.windows(&self.have, self.settings.window);
         let neighbour = self.neighbours.get(&from)?;
@@ -110,12 +113,10 @@ impl Swarm {
             let has = neighbour.have.contains(piece) && !self.have.contains(piece);
             has && (!neighbour.abroad || self.may_import(now, piece))
         };
-        let starved = self.starved();
-        for &at in &starved {
-            let head = at..at.saturating_add(self.settings.head).min(self.have.size());
-            if let Some(piece) = head.into_iter().find(|&piece| there(piece) && !self.flights.expects(piece)) {
-                return Some(piece);
-            }
+        let patience = self.pace.median().map_or(Duration::ZERO, |median| median * self.settings.starved);
+        let starved = self.awaited(now, patience);
+        if let Some(&piece) = starved.iter().find(|&&piece| there(piece) && !self.flights.expects(piece)) {
+            return Some(piece);
         }
         let mut rarest = u16::MAX;
         let mut ties: Vec<u32> = Vec::new();
@@ -139,7 +140,8 @@ impl Swarm {
             return Some(picked);
         }
         let missing = self.have.size() - self.have.held();
-        let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || starved.contains(&piece);
+        let awaited = self.awaited(now, Duration::ZERO);
+        let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || awaited.contains(&piece);
         let patience = self.pace.median()? * 2;
         self.flights.alone().find_map(|flight| {
             let piece = flight.piece;
@@ -149,9 +151,9 @@ impl Swarm {
         })
     }
 
-    /// What is waited for: by readers, and by the seed for the midstate behind it.
-    fn starved(&self) -> Vec<u32> {
-        let mut pieces = self.readers.starved(&self.have);
+    /// What is waited for: by readers for so long, and by the seed for the midstate behind it.
+    fn awaited(&self, now: Time, patience: Duration) -> Vec<u32> {
+        let mut pieces = self.readers.starved(now, patience, &self.have);
         pieces.extend(self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| !self.have.contains(piece)));
         pieces
     }
@@ -286,7 +288,7 @@ impl Swarm {
             return;
         }
         self.flights.called_at = Some(now);
-        let wanted = self.starved().into_iter().chain(self.readers.first_missing(&self.have));
+        let wanted = self.awaited(now, Duration::ZERO).into_iter().chain(self.readers.first_missing(&self.have));
         let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
         let comes_abroad = self.may_import(now, piece);
         let held = |neighbour: &Neighbour| {

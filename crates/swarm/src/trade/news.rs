@@ -64,11 +64,12 @@ impl Swarm {
 
     /// A piece has come to rest here: it is news for the neighbours.
     pub(super) fn note_news(&mut self, now: Time, piece: u32) {
+        let idle = self.slots.uploading() <= self.settings.streams as usize;
         for neighbour in self.neighbours.values_mut() {
             if !neighbour.have.contains(piece) {
                 neighbour.lacks += 1;
-                // Whatever it passed on has come to it meanwhile.
-                if neighbour.lacks == 1 {
+                // Whatever it passed on has come to it meanwhile, or it may want this, and the uplink runs dry.
+                if neighbour.lacks == 1 || idle {
                     neighbour.barred_until = None;
                 }
             }

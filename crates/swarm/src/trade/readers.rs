@@ -1,10 +1,11 @@
 //! Where this node's readers are, and which pieces may be picked because of it.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use shoal_blob::PieceSet;
 
 use super::ReaderId;
+use crate::Time;
 
 /// The readers of one blob on this node, by the piece each needs next.
 ///
@@ -21,6 +22,7 @@ pub(super) struct Readers {
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     at: u32,
+    since: Time,
     halt: u32,
 }
 
@@ -32,10 +34,10 @@ impl Place {
 }
 
 impl Readers {
-    pub(super) fn place(&mut self, reader: ReaderId, piece: u32) {
+    pub(super) fn place(&mut self, now: Time, reader: ReaderId, piece: u32) {
         let place = self.places.entry(reader).or_default();
         let halt = if (place.at..place.halt).contains(&piece) { place.halt } else { piece };
-        *place = Place { at: piece, halt };
+        *place = Place { at: piece, since: now, halt };
     }
 
     pub(super) fn remove(&mut self, reader: ReaderId) {
@@ -54,10 +56,10 @@ impl Readers {
         self.start.first_missing(have)
     }
 
-    /// The pieces that starved readers need next and `have` lacks, the lowest first.
-    pub(super) fn starved(&self, have: &PieceSet) -> Vec<u32> {
-        let places = self.places.values().map(|place| place.at);
-        let mut pieces: Vec<u32> = places.filter(|&piece| !have.contains(piece)).collect();
+    /// The pieces that readers have needed for so long and `have` lacks, the lowest first.
+    pub(super) fn starved(&self, now: Time, patience: Duration, have: &PieceSet) -> Vec<u32> {
+        let waiting = self.places.values().filter(|place| place.since + patience <= now).map(|place| place.at);
+        let mut pieces: Vec<u32> = waiting.filter(|&piece| !have.contains(piece)).collect();
         pieces.sort_unstable();
         pieces.dedup();
         pieces
@@ -91,20 +93,24 @@ mod tests {
     fn windows_follow_the_readers() {
         let mut have = PieceSet::empty(100);
         let mut readers = Readers::default();
+        let now = Time::after(Duration::from_secs(1));
         assert_eq!(readers.windows(&have, 10), std::slice::from_ref(&(0..10)));
-        readers.place(ReaderId(1), 50);
-        readers.place(ReaderId(2), 55);
-        readers.place(ReaderId(3), 95);
+        readers.place(now, ReaderId(1), 50);
+        readers.place(now, ReaderId(2), 55);
+        readers.place(now, ReaderId(3), 95);
         for piece in 50..53 {
             have.insert(piece);
         }
         assert_eq!(readers.windows(&have, 10), [53..65, 95..100]);
-        assert_eq!(readers.starved(&have), [55, 95]);
-        readers.place(ReaderId(1), 52);
+        let second = Duration::from_secs(1);
+        assert_eq!(readers.starved(now, Duration::ZERO, &have), [55, 95]);
+        assert_eq!(readers.starved(now, second, &have), []);
+        assert_eq!(readers.starved(now + second, second, &have), [55, 95]);
+        readers.place(now, ReaderId(1), 52);
         have.remove(52);
         readers.lost();
         assert_eq!(readers.windows(&have, 10), [52..65, 95..100]);
-        readers.place(ReaderId(1), 20);
+        readers.place(now, ReaderId(1), 20);
         assert_eq!(readers.windows(&have, 10), [20..30, 55..65, 95..100]);
         for reader in 1..4 {
             readers.remove(ReaderId(reader));

@@ -9,8 +9,8 @@ pub struct Settings {
     pub streams: u32,
     /// How many pieces beyond a reader's position may be picked. 32 costs 6 % of the fleet's time, 16 costs 10 to 20 %.
     pub window: u32,
-    /// A reader counts as starved within so many pieces of its position: then the lowest piece is picked, not the rarest.
-    pub head: u32,
+    /// A reader that has waited for so many median piece times is starved: then what it needs is picked, not the rarest.
+    pub starved: u32,
     /// How long a slot stays open beyond two round trips.
     pub slot_grace: Duration,
     /// A neighbour that passed on a slot gets no other until so many pieces should have come to it, unless it says something
@@ -51,7 +51,7 @@ impl Default for Settings {
         Self {
             streams: 2,
             window: 128,
-            head: 8,
+            starved: 2,
             slot_grace: Duration::from_millis(50),
             bar_pieces: 2,
             bar: Duration::from_millis(500),

@@ -143,7 +143,7 @@ impl Swarm {
             Input::Missed { piece, from, fault } => self.missed(now, piece.get(), from, fault, capacity),
             Input::Uploaded { slot, moved } => self.uploaded(now, slot, moved, capacity),
             Input::Lost { pieces } => self.lost(&pieces),
-            Input::ReaderAt { reader, piece } => self.readers.place(reader, piece.get()),
+            Input::ReaderAt { reader, piece } => self.readers.place(now, reader, piece.get()),
             Input::ReaderGone { reader } => self.readers.remove(reader),
             Input::Wants(wants) => {
                 self.progress_at = now;
