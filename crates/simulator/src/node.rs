@@ -136,6 +136,11 @@ impl Node {
         self.swarm.as_ref().map_or(&self.disk, Swarm::have)
     }
 
+    /// How many trade the blob with it.
+    pub(crate) fn neighbours(&self) -> u32 {
+        self.swarm.as_ref().map_or(0, |swarm| swarm.state().neighbours)
+    }
+
     /// Its process ends: only the disk stays.
     pub(crate) fn dies(&mut self) {
         self.disk = self.held().clone();

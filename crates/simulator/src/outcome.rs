@@ -6,6 +6,7 @@ use crate::{
     bound::{self, Bound},
     curve::Moment,
     fleet::Fleet,
+    node::Node,
     scenario::Begin,
     watch::Broken,
 };
@@ -54,6 +55,8 @@ pub struct Outcome {
     pub reader_lag_p50: u32,
     /// See there.
     pub reader_lag_p99: u32,
+    /// The most neighbours that a node had at the end.
+    pub neighbours_max: u32,
     /// Nodes that were told that they cannot have the blob.
     pub failed: u32,
     /// Requests for the length that the origin has seen.
@@ -171,6 +174,7 @@ impl Outcome {
             duplicate_ratio: fleet.curve.duplicates as f64 / pieces as f64,
             reader_lag_p50: fleet.curve.lag(50),
             reader_lag_p99: fleet.curve.lag(99),
+            neighbours_max: fleet.nodes.iter().map(Node::neighbours).max().unwrap_or(0),
             failed: fleet.nodes.iter().filter(|node| node.failed).count() as u32,
             probes: fleet.origin.probes,
             seed_deaths: fleet.deaths[0],

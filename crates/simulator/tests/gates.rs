@@ -28,6 +28,16 @@ fn a_flash_crowd_reads_the_origin_once_and_is_near_the_bound() {
     assert_eq!(entry.gate.misses(&outcome), Vec::<String>::new());
 }
 
+/// Found by a look at who traded with whom: a Hello that had crossed a Bye made neighbours of two that the coordinator had
+/// told to part, and those that came first had eighty of them.
+#[test]
+fn a_node_trades_with_no_more_than_it_is_told_to() {
+    let outcome = run(&Scenario::flash(256, 64));
+    sound(&outcome);
+    let most = shoal_swarm::coordination::Settings::default().most_neighbours as u32;
+    assert!(outcome.neighbours_max <= most, "{} neighbours of at most {most}", outcome.neighbours_max);
+}
+
 #[test]
 fn small_scenarios_keep_their_promises() {
     for name in ["restart-with-blob", "half-way-reader", "cold-start", "origin-refuses-two"] {

@@ -1,24 +1,18 @@
 //! Connections between neighbours, as they come and go.
 
-use shoal_proto::trade::Message;
 use shoal_swarm::trade::Input;
 
-use super::trading::Letter;
 use crate::{
     fleet::{Event, Fleet},
     network::NodeIndex,
     node::Peer,
-    weight,
 };
 
 impl Fleet<'_> {
     /// A neighbour is one no longer.
     pub(super) fn part_from(&mut self, node: NodeIndex, other: NodeIndex) {
-        let mut weight = weight::Letter::default();
-        weight.add(&Message::Bye);
-        self.post(node, Letter { to: other, words: vec![Message::Bye], weight });
         self.nodes[node as usize].expected.retain(|(_, from)| *from != other);
-        self.tell_swarm(node, Input::Parted { node: self.id(other) });
+        self.tell_swarm(node, Input::Left { node: self.id(other) });
     }
 
     pub(super) fn meet(&mut self, node: NodeIndex, other: NodeIndex) {

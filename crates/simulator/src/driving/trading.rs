@@ -145,7 +145,9 @@ impl Fleet<'_> {
                 return;
             }
         }
-        if matches!(message, Message::Hello(_)) {
+        let this = &self.nodes[to as usize];
+        let left = this.swarm.as_ref().is_some_and(|swarm| swarm.has_left(self.now, &self.nodes[from as usize].id));
+        if matches!(message, Message::Hello(_)) && !left {
             self.meet(to, from);
         }
         let from = self.id(from);

@@ -31,7 +31,7 @@ impl Swarm {
             neighbour.asked_at = None;
         }
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
-        let room = self.flights.awaited() < self.most_in_flight(capacity);
+        let room = self.flights.picked() < self.most_in_flight(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
         self.answer(now, from, slot, picked, false, capacity);
     }

@@ -36,7 +36,8 @@ pub enum Fault {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A connection to a member of this swarm is there.
+    /// A connection is there to a member that this node is to trade with, or that says Hello and was not
+    /// [just left](super::Swarm::has_left).
     Met {
         /// Who.
         node: NodeId,
@@ -49,6 +50,11 @@ pub enum Input {
         from: NodeId,
         /// What.
         message: Message,
+    },
+    /// This node is to trade with that neighbour no longer.
+    Left {
+        /// Who.
+        node: NodeId,
     },
     /// The connection to a neighbour is gone, or it was shut out.
     Parted {

@@ -56,6 +56,11 @@ impl Flights {
         self.list.iter().filter(|flight| !flight.overdue).count()
     }
 
+    /// Those of them that this node picked: what it was offered comes when the seed's uplink gets to it.
+    pub(super) fn picked(&self) -> usize {
+        self.list.iter().filter(|flight| !flight.overdue && !flight.offered).count()
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -1,10 +1,11 @@
 //! The neighbours of a swarm, in the order of their names.
 
-use std::{iter::Zip, slice};
+use std::{iter::Zip, slice, time::Duration};
 
 use shoal_proto::NodeId;
 
 use super::neighbour::Neighbour;
+use crate::Time;
 
 /// A map of about twenty: each decision looks at all of them, so that they lie side by side.
 ///
@@ -13,7 +14,12 @@ use super::neighbour::Neighbour;
 pub(super) struct Neighbours {
     names: Vec<NodeId>,
     neighbours: Vec<Neighbour>,
+    /// Of whom this node took leave, and when; those of the last moment.
+    left: Vec<(NodeId, Time)>,
 }
+
+/// A Hello that comes so soon after a Bye was said has crossed it.
+const CROSSES: Duration = Duration::from_secs(1);
 
 impl Neighbours {
     pub(super) const fn len(&self) -> usize {
@@ -37,7 +43,17 @@ impl Neighbours {
         self.neighbours.get_mut(place)
     }
 
+    pub(super) fn leave(&mut self, now: Time, node: NodeId) {
+        self.left.retain(|(_, at)| now.since(*at) < CROSSES);
+        self.left.push((node, now));
+    }
+
+    pub(super) fn has_left(&self, now: Time, node: &NodeId) -> bool {
+        self.left.iter().any(|(left, at)| left == node && now.since(*at) < CROSSES)
+    }
+
     pub(super) fn insert(&mut self, node: NodeId, neighbour: Neighbour) {
+        self.left.retain(|(left, _)| *left != node);
         match self.names.binary_search(&node) {
             Ok(place) => self.neighbours[place] = neighbour,
             Err(place) => {
@@ -100,5 +116,17 @@ mod tests {
             assert_eq!(neighbours.get(&name(n)).map(|one| one.rtt), Some(Duration::from_millis(n.into())));
         }
         assert_eq!(neighbours.iter().len(), 3);
+    }
+
+    #[test]
+    fn leave_is_remembered_for_a_moment_and_until_they_meet_again() {
+        let (one, other) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let mut neighbours = Neighbours::default();
+        let now = Time::after(Duration::from_secs(9));
+        neighbours.leave(now, one);
+        neighbours.leave(now, other);
+        neighbours.insert(other, Neighbour::new(&PieceSet::empty(8), Duration::ZERO));
+        assert!(neighbours.has_left(now + CROSSES / 2, &one) && !neighbours.has_left(now, &other));
+        assert!(!neighbours.has_left(now + CROSSES, &one));
     }
 }

@@ -41,8 +41,8 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 /// How long to wait for pieces that others were said to have before they are read.
 const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(4);
 
-/// A seed that was held back goes on at this part of the limit.
-const RESUME: (u64, u64) = (3, 4);
+/// A seed that was held back goes on when this part of the limit is free.
+const RUN: u64 = 4;
 
 impl Seeding {
     fn new(now: Time, elsewhere: PieceSet) -> Self {
@@ -74,6 +74,11 @@ impl Seeding {
 
     pub(super) const fn bridge(&self) -> Option<u32> {
         self.bridge
+    }
+
+    /// The piece that is given out next, or read next.
+    pub(super) fn front(&self) -> u32 {
+        self.first_fresh().unwrap_or(self.cursor)
     }
 
     pub(super) fn first_fresh(&self) -> Option<u32> {
@@ -200,13 +205,9 @@ impl Swarm {
                 return;
             }
             let alone = u64::from(seeding.in_flight + seeding.sole.held());
-            // Once held back it waits for more room than a piece's, so that it reads in runs and not piece by piece.
-            let most = if seeding.held_back_since.is_some() {
-                RESUME.0 * self.settings.sole_bytes / RESUME.1
-            } else {
-                self.settings.sole_bytes
-            };
-            let beyond = company && alone > 0 && (alone + 1) * piece_bytes > most.max(piece_bytes);
+            // Once held back it waits for more room than a small piece's, so that it reads in runs and not piece by piece.
+            let run = if seeding.held_back_since.is_some() { self.settings.sole_bytes / RUN } else { 0 };
+            let beyond = company && alone > 0 && alone * piece_bytes + run.max(piece_bytes) > self.settings.sole_bytes;
             if beyond && !seeding.pass {
                 seeding.held_back_since.get_or_insert(now);
                 return;

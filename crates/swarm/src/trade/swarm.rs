@@ -136,6 +136,7 @@ impl Swarm {
         match input {
             Input::Met { node, rtt } => self.meet(node, rtt),
             Input::Heard { from, message } => self.hear(now, from, message, capacity),
+            Input::Left { node } => self.leave(now, node, capacity),
             Input::Parted { node } => self.part(node, capacity),
             Input::Chained { boundaries } => self.learn_chain(boundaries),
             Input::ChainFell => self.forget_chain(),
@@ -208,6 +209,13 @@ impl Swarm {
         &self.have
     }
 
+    /// Whether this node has taken leave of another a moment ago. If that says Hello, its Hello has crossed the Bye: to meet it
+    /// again would make neighbours of two that nobody told to trade.
+    #[must_use]
+    pub fn has_left(&self, now: Time, node: &NodeId) -> bool {
+        self.neighbours.has_left(now, node)
+    }
+
     /// Whether some neighbour still wants something that this node has.
     #[must_use]
     pub fn is_useful(&self) -> bool {
@@ -249,7 +257,12 @@ impl Swarm {
     }
 
     fn hear(&mut self, now: Time, from: NodeId, message: Message, capacity: &mut Capacity) {
-        let Some(neighbour) = self.neighbours.get_mut(&from) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            if matches!(message, Message::Hello(_)) {
+                self.say(from, Message::Bye);
+            }
+            return;
+        };
         let (shut_out, was_doubted) = (neighbour.shut_out(now), neighbour.doubted());
         (neighbour.lapses, neighbour.silent, neighbour.called_at) = (0, false, None);
         if was_doubted {
@@ -337,6 +350,12 @@ impl Swarm {
             }
         }
         self.holders_changed();
+    }
+
+    fn leave(&mut self, now: Time, node: NodeId, capacity: &mut Capacity) {
+        self.say(node, Message::Bye);
+        self.part(node, capacity);
+        self.neighbours.leave(now, node);
     }
 
     fn part(&mut self, node: NodeId, capacity: &mut Capacity) {

@@ -8,7 +8,7 @@ use shoal_proto::{
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Output, SlotId, Swarm, Why, neighbour::Neighbour, pace::Pace, seeding::Seeding};
+use super::{Capacity, Output, SlotId, Swarm, Why, neighbour::Neighbour, pace::Pace};
 use crate::Time;
 
 /// Among how many neighbours a slot's is chosen.
@@ -87,13 +87,14 @@ impl Swarm {
     pub(super) fn open_slots(&mut self, now: Time, capacity: &mut Capacity) {
         let piece_bytes = self.layout.piece_bytes();
         loop {
-            let offer = if self.is_called_for_rare(now) { None } else { self.next_offer(now) };
+            let called = self.rare_call(now);
+            let offer = if called.is_some() { None } else { self.next_offer(now) };
             if let Some((to, piece)) = offer {
                 if !capacity.take_slot_for_offer(&self.digest, piece_bytes) {
                     return;
                 }
                 self.offer(now, to, piece);
-            } else if let Some(to) = self.next_neighbour(now).filter(|_| !self.keeps_its_uplink()) {
+            } else if let Some(to) = called.or_else(|| self.next_neighbour(now)) {
                 if !capacity.take_slot(&self.digest, piece_bytes) {
                     return;
                 }
@@ -107,20 +108,20 @@ impl Swarm {
         }
     }
 
-    /// Whether this node has to keep its uplink for what it is still to read: second copies that wait there would hold up the
-    /// next piece that only it has. Where pieces are so large that it may read only a few ahead, all wait for it.
+    /// Whether this node keeps its uplink for what it is still to read: a second copy that waits there would hold up the next
+    /// piece that only it has, and the whole fleet with it. Others have the first copy.
     fn keeps_its_uplink(&self) -> bool {
-        let reads = self.seeding.as_ref().is_some_and(|seeding| !seeding.is_done()) && !self.have.is_full();
-        reads && self.slots.open.values().any(|slot| !slot.offer)
+        self.seeding.as_ref().is_some_and(|seeding| !seeding.is_done()) && !self.have.is_full()
     }
 
-    /// Whether a reader waits for a piece that hardly anybody has though it was given out long ago: that goes before all
-    /// offers. Its only other holder may have died with it.
-    fn is_called_for_rare(&self, now: Time) -> bool {
-        let Some(fresh) = self.seeding.as_ref().and_then(Seeding::first_fresh) else { return false };
-        let behind = fresh.saturating_sub(self.settings.window / 2);
+    /// A neighbour whose reader waits for a piece that hardly anybody has though it was given out long ago: that goes before
+    /// all offers. Its only other holder may have died with it.
+    fn rare_call(&self, now: Time) -> Option<NodeId> {
+        let behind = self.seeding.as_ref()?.front().saturating_sub(self.settings.window / 2);
         let rare = |piece: u32| piece < behind && self.have.contains(piece) && self.copies[piece as usize] <= 1;
-        self.neighbours.values().any(|neighbour| neighbour.urgent.is_some_and(rare) && neighbour.may_get_slot(now))
+        let mut neighbours = self.neighbours.iter();
+        let calls = |neighbour: &Neighbour| neighbour.urgent.is_some_and(rare) && neighbour.may_get_slot(now);
+        neighbours.find(|(_, neighbour)| calls(neighbour)).map(|(node, _)| *node)
     }
 
     fn offer(&mut self, now: Time, to: NodeId, piece: u32) {
@@ -161,6 +162,9 @@ impl Swarm {
     /// (Mitzenmacher 2001, the power of two choices). One in a few goes to anybody, and one whose reader waits goes before
     /// all others.
     fn next_neighbour(&mut self, now: Time) -> Option<NodeId> {
+        if self.keeps_its_uplink() {
+            return None;
+        }
         let mut open: Vec<(NodeId, u32)> = Vec::with_capacity(self.neighbours.len());
         for (node, neighbour) in &self.neighbours {
             if !neighbour.may_get_slot(now) {

@@ -86,7 +86,7 @@ impl Swarm {
             return;
         }
         let asked = self.neighbours.values().filter(|neighbour| neighbour.asked_at.is_some()).count();
-        let mut room = self.most_in_flight(capacity).saturating_sub(self.flights.awaited() + asked);
+        let mut room = self.most_in_flight(capacity).saturating_sub(self.flights.picked() + asked);
         for window in self.readers.windows(&self.have, self.settings.window) {
             let pieces: Vec<u32> = self.zoning.mine.range(window).copied().collect();
             for piece in pieces {

@@ -83,11 +83,10 @@ impl Engine {
 
     /// A neighbour is one no longer: what is said to many costs more than it brings.
     fn part_from(&mut self, digest: Digest, node: NodeId) {
-        self.say(node, digest, Message::Bye);
         if let Some(body) = self.body_mut(&digest) {
             body.expected.retain(|(_, from)| *from != node);
         }
-        self.tell_swarm(digest, Input::Parted { node });
+        self.tell_swarm(digest, Input::Left { node });
     }
 
     /// Dials every neighbour that is not connected.
@@ -127,6 +126,7 @@ impl Engine {
             self.pursue(digest);
             self.admit(digest);
         }
+        let now = self.clock.now();
         let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
         match &mut pursuit.stage {
             Stage::Seeking if self.store.blob(&digest).is_some() => {
@@ -143,7 +143,9 @@ impl Engine {
                     if matches!(message, Message::Hello(_)) {
                         // Whoever greets may have let the blob go since, and with it the grants that it was told of.
                         body.book.forget(from);
-                        self.meet(digest, from);
+                        if !body.swarm.has_left(now, &from) {
+                            self.meet(digest, from);
+                        }
                     }
                     self.tell_swarm(digest, Input::Heard { from, message });
                 }
