@@ -127,6 +127,8 @@ pub enum ToMember {
         grant: Option<SignedGrant>,
         /// Who brings pieces into the member's zone, where there are several.
         importers: Option<Importers>,
+        /// How many members there are: the more, the more rarely each of them joins again.
+        members: u32,
     },
     /// I am not this digest's coordinator: that node is closer.
     NotMine {
@@ -356,11 +358,12 @@ mod tests {
                 neighbours,
                 grant,
                 importers: None,
+                members: 1000,
             }))
         };
         assert_eq!(
             (joined(0, None), joined(16, Some(grant.clone())), joined(24, Some(grant.clone()))),
-            (51, 991, 1375)
+            (53, 993, 1377)
         );
         assert_eq!(bytes(&Coordination::ToMember(ToMember::Survey { digest: DIGEST })), 40);
     }

@@ -12,7 +12,7 @@ use super::{
     Note, Settings, Why, graph,
     holders::Holders,
     importers::Imports,
-    seats::{Contact, Seats},
+    seats::{Contact, Seat, Seats},
     stage::{Desk, Stage},
     view::Rank,
 };
@@ -21,6 +21,8 @@ use std::{sync::Arc, time::Duration};
 
 /// How often what is old is forgotten: where there are members, and where there are only holders.
 const SWEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// For how many notice delays newcomers wait at most while more of them come.
+const CROWDED: u32 = 4;
 /// How many nodes are asked before a first lease.
 pub(super) const MOST_RANKED: usize = 64;
 
@@ -65,6 +67,8 @@ pub(super) struct Case {
     linked_zones: usize,
     dirty: BTreeSet<NodeId>,
     notice: Option<Time>,
+    /// Newcomers wait to be answered together, until then.
+    crowded: Option<Time>,
     sweep: Time,
 }
 
@@ -96,6 +100,7 @@ impl Case {
             linked_zones: 0,
             dirty: BTreeSet::new(),
             notice: None,
+            crowded: None,
             sweep: desk.within(SWEEP[1]),
         }
     }
@@ -165,13 +170,18 @@ impl Case {
         if self.seats.is_empty() {
             self.opened = desk.now;
         }
-        if self.seats.join(desk.now, from, join, complete) {
+        let new = self.seats.join(desk.now, from, join, complete);
+        if new {
             self.choose_importer(desk, from);
             let changed = graph::link(&mut self.seats, from, desk.settings, desk.rng);
             self.mark(desk, changed);
         }
-        self.dirty.remove(&from);
-        self.answer(desk, from, known.0, known.1);
+        if new && self.seats.len() > desk.settings.few {
+            self.answer_with_others(desk, from);
+        } else {
+            self.dirty.remove(&from);
+            self.answer(desk, from, known.0, known.1);
+        }
         match held {
             Some(held) => self.reported(desk, from, &held),
             None => self.seen(desk, from),
@@ -281,6 +291,13 @@ impl Case {
         }
     }
 
+    /// A newcomer of many is answered when no others come any longer, or after a few such delays.
+    fn answer_with_others(&mut self, desk: &Desk<'_>, node: NodeId) {
+        self.dirty.insert(node);
+        let latest = *self.crowded.get_or_insert_with(|| desk.within(CROWDED * desk.settings.notice_delay));
+        self.notice = Some(desk.within(desk.settings.notice_delay).min(latest));
+    }
+
     /// Tells every member what it should know, at once.
     pub(super) fn tell_all(&mut self, desk: &mut Desk<'_>) {
         self.dirty.clear();
@@ -320,7 +337,9 @@ impl Case {
             _ => None,
         };
         let importers = self.imports.of(&seat.contact.zone, &self.seats).filter(|_| wants);
-        desk.tell(node, ToMember::Joined { digest: self.digest, found: self.found, neighbours, grant, importers });
+        let (digest, found, members) = (self.digest, self.found, self.seats.len() as u32);
+        self.seats.told_members(&node, members);
+        desk.tell(node, ToMember::Joined { digest, found, neighbours, grant, importers, members });
     }
 
     /// A node is gone: it is neither a member nor a holder until it speaks again.
@@ -339,7 +358,7 @@ impl Case {
             self.sweep = desk.within(SWEEP[usize::from(self.seats.is_empty())]);
         }
         if self.notice.is_some_and(|at| at <= desk.now) {
-            self.notice = None;
+            (self.notice, self.crowded) = (None, None);
             self.link_importers(desk);
             for node in std::mem::take(&mut self.dirty) {
                 self.welcome(desk, node);
@@ -353,8 +372,9 @@ impl Case {
         let settings = desk.settings;
         self.holders.expire(desk.now - settings.holder_lifetime);
         self.refused.retain(|_, at| desk.now.since(*at) < settings.refused_for);
-        let silent = |at: Time| desk.now.since(at) > settings.seat_lifetime;
-        let gone: Vec<_> = self.seats.iter().filter(|(_, s)| silent(s.heard)).map(|(node, _)| node).collect();
+        let silent =
+            |seat: &Seat| desk.now.since(seat.heard) > settings.seat_lifetime * settings.stretch(seat.told_members);
+        let gone: Vec<_> = self.seats.iter().filter(|(_, seat)| silent(seat)).map(|(node, _)| node).collect();
         for node in gone {
             self.left(desk, node);
         }

@@ -36,6 +36,8 @@ pub struct Member {
     pub(super) probing: Option<NodeId>,
     pub(super) tenure: Option<Tenure>,
     join_at: Option<Time>,
+    /// How many members there are, as the coordinator says.
+    pub(super) members: u32,
     pub(super) out: VecDeque<Queued>,
 }
 
@@ -68,6 +70,7 @@ impl Member {
             probing: None,
             tenure: None,
             join_at: None,
+            members: 0,
             out: VecDeque::new(),
         }
     }
@@ -207,9 +210,13 @@ impl Member {
         }
     }
 
+    pub(super) fn join_later(&mut self, now: Time) {
+        self.join_at = Some(now + self.settings.join_every * self.settings.stretch(self.members));
+    }
+
     pub(super) fn join_now(&mut self, now: Time) {
         if !self.over {
-            self.join_at = Some(now + self.settings.join_every);
+            self.join_later(now);
             self.put(MemberOutput::FindCoordinator);
             self.join();
         }

@@ -60,6 +60,8 @@ pub(super) struct Seat {
     pub(super) links: BTreeSet<NodeId>,
     /// Complete holders outside the swarm that it was told of.
     pub(super) sources: Vec<NodeId>,
+    /// How many members it was told that there are.
+    pub(super) told_members: u32,
     /// How often in a row it found no holder although the members together have everything.
     complaints: u8,
     complained: Time,
@@ -148,6 +150,7 @@ impl Seats {
                 heard: now,
                 links: BTreeSet::new(),
                 sources: Vec::new(),
+                told_members: 0,
                 complaints: 0,
                 complained: now,
             }
@@ -209,6 +212,13 @@ impl Seats {
             (seat.complaints, seat.complained) = (in_a_row.saturating_add(1), now);
             seat.complaints
         })
+    }
+
+    /// Notes how many members a member is told of.
+    pub(super) fn told_members(&mut self, node: &NodeId, members: u32) {
+        if let Some(seat) = self.seats.get_mut(node) {
+            seat.told_members = members;
+        }
     }
 
     /// Lets `choose` keep or change the holders that a member was told of.

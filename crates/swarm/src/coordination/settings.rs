@@ -13,7 +13,13 @@ pub struct Settings {
     pub renew_every: Duration,
     /// How often a member joins again and looks its coordinator up again.
     pub join_every: Duration,
-    /// A member that has not joined again for so long is forgotten.
+    /// In a swarm of more members than this it does so more rarely by as much, so that the coordinator hears no more of them:
+    /// 512 a second.
+    pub crowd: u32,
+    /// A newcomer is answered at once while there are fewer members than this, else with all that come at the same time: its
+    /// neighbours would change with each of them.
+    pub few: usize,
+    /// A member that has not joined again for so long is forgotten; in a crowd it has more time, as it has to join again.
     pub seat_lifetime: Duration,
     /// A holder that has not announced again for so long is forgotten.
     pub holder_lifetime: Duration,
@@ -74,6 +80,16 @@ pub struct Settings {
     pub most_grants: usize,
 }
 
+impl Settings {
+    /// By how much more rarely a member joins again in a swarm of so many.
+    pub(super) fn stretch(&self, members: u32) -> u32 {
+        (members / self.crowd.max(1)).clamp(1, MOST_STRETCH)
+    }
+}
+
+/// Whatever a coordinator says of the number of members, they come again after so many times the usual.
+const MOST_STRETCH: u32 = 16;
+
 impl Default for Settings {
     fn default() -> Self {
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
@@ -82,6 +98,8 @@ impl Default for Settings {
             margin: ms(500),
             renew_every: s(1),
             join_every: s(2),
+            crowd: 1024,
+            few: 256,
             seat_lifetime: s(7),
             holder_lifetime: s(15 * 60),
             young: s(60),

@@ -162,6 +162,7 @@ fn member() -> (Member, Time) {
                 neighbours: Some(vec![]),
                 grant: None,
                 importers: None,
+                members: 1,
             },
         },
     );
