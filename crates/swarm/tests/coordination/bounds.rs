@@ -75,6 +75,61 @@ fn a_swarm_has_a_limit_and_what_is_told_on_is_cut() {
 }
 
 #[test]
+fn a_crowd_is_answered_once_and_comes_again_more_rarely() {
+    let settings = Settings { few: 2, crowd: 5, notice_delay: Duration::from_millis(100), ..Settings::default() };
+    let (mut coordinator, start) = coordinator(settings.clone());
+    let newcomers: Vec<NodeId> = farther(digest(0)).take(10).collect();
+    let mut answers = Vec::new();
+    let hear = |output| match output {
+        Output::Tell { to, message: ToMember::Joined { neighbours, members, .. } } => {
+            Some((to, neighbours.map_or(0, |list| list.len()), members))
+        }
+        _ => None,
+    };
+    let mut now = start;
+    for &from in &newcomers {
+        coordinator.handle(now, Input::Told { from, message: join(digest(0), None) });
+        answers.extend(drain(&mut coordinator).into_iter().filter_map(hear));
+        now = now + Duration::from_millis(20);
+    }
+    assert_eq!(answers.iter().map(|(to, ..)| *to).collect::<Vec<_>>(), newcomers[..2], "the first few, at once");
+    while now < start + Duration::from_secs(1) {
+        now = coordinator.poll_timeout().unwrap().0.max(now);
+        coordinator.handle(now, Input::TimeOut);
+        let said: Vec<_> = drain(&mut coordinator).into_iter().filter_map(hear).collect();
+        if !said.is_empty() {
+            answers = said;
+            break;
+        }
+    }
+    assert!(now <= start + Duration::from_millis(20) + 4 * settings.notice_delay, "they wait no longer");
+    assert_eq!(answers.len(), 10, "all in one go, with nobody twice");
+    assert!(answers.iter().all(|(_, neighbours, members)| (*neighbours, *members) == (9, 10)), "{answers:?}");
+
+    // Twice as many as a crowd has: nobody is forgotten before it had to come again.
+    let mut member = Member::new(newcomers[0], digest(0), settings.clone());
+    member.handle(start, MemberInput::Wanted { can_seed: true });
+    member.handle(start, MemberInput::CoordinatorsFound { closest: vec![key(1).id()] });
+    let message = ToMember::Joined {
+        digest: digest(0),
+        found: None,
+        neighbours: None,
+        grant: None,
+        importers: None,
+        members: 10,
+    };
+    let held = PieceSet::empty(0);
+    let own = Own { held: &held, addresses: &[], zone: "" };
+    while member.poll(start, own).is_some() {}
+    member.handle(start, MemberInput::Told { from: key(1).id(), message });
+    assert_eq!(member.poll_timeout().map(|(at, _)| at), Some(start + 2 * settings.join_every));
+    coordinator.handle(now + settings.seat_lifetime, Input::TimeOut);
+    assert_eq!(coordinator.load().0, 1, "its members are there still");
+    coordinator.handle(now + 2 * settings.seat_lifetime + Duration::from_secs(1), Input::TimeOut);
+    assert_eq!(coordinator.load().0, 0);
+}
+
+#[test]
 fn digests_and_holders_have_limits_and_the_oldest_go_first() {
     let settings = Settings { most_digests: 50, most_holders: 2, most_holdings: 60, ..Settings::default() };
     let (mut coordinator, now) = coordinator(settings);
