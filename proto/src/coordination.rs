@@ -243,8 +243,6 @@ pub struct Neighbour {
     pub node: NodeId,
     /// Where its data plane is reached.
     pub addresses: Vec<SocketAddr>,
-    /// Where it is; may be empty.
-    pub zone: String,
 }
 
 /// A blob that a node holds complete.
@@ -348,8 +346,7 @@ mod tests {
         let report = ToCoordinator::Report { digest: DIGEST, held: half };
         assert_eq!(bytes(&Coordination::ToCoordinator(report)), 5678);
         let joined = |count: u8, grant: Option<SignedGrant>| {
-            let neighbour =
-                |n| Neighbour { node: NodeId::from_bytes([n; 32]), addresses: addresses(), zone: "rack-17".into() };
+            let neighbour = |n| Neighbour { node: NodeId::from_bytes([n; 32]), addresses: addresses() };
             let neighbours = (count > 0).then(|| (0..count).map(neighbour).collect());
             let found = Some(Probe { length: LENGTH, visibility });
             bytes(&Coordination::ToMember(ToMember::Joined {
@@ -363,7 +360,7 @@ mod tests {
         };
         assert_eq!(
             (joined(0, None), joined(16, Some(grant.clone())), joined(24, Some(grant.clone()))),
-            (53, 993, 1377)
+            (53, 865, 1185)
         );
         assert_eq!(bytes(&Coordination::ToMember(ToMember::Survey { digest: DIGEST })), 40);
     }

@@ -291,11 +291,11 @@ impl Case {
         }
     }
 
-    /// A newcomer of many is answered when no others come any longer, or after a few such delays.
+    /// A newcomer of many is answered when no others have come for half a notice delay, or after a few delays.
     fn answer_with_others(&mut self, desk: &Desk<'_>, node: NodeId) {
         self.dirty.insert(node);
         let latest = *self.crowded.get_or_insert_with(|| desk.within(CROWDED * desk.settings.notice_delay));
-        self.notice = Some(desk.within(desk.settings.notice_delay).min(latest));
+        self.notice = Some(desk.within(desk.settings.notice_delay / 2).min(latest));
     }
 
     /// Tells every member what it should know, at once.
@@ -329,7 +329,7 @@ impl Case {
         let holders = holders.filter_map(|other| Some((*other, &self.holders.get(other)?.contact)));
         let neighbours = linked
             .chain(holders)
-            .map(|(node, contact)| Neighbour { node, addresses: contact.addresses.clone(), zone: contact.zone.clone() })
+            .map(|(node, contact)| Neighbour { node, addresses: contact.addresses.clone() })
             .collect();
         let neighbours = Some(neighbours).filter(|list: &Vec<Neighbour>| mark(list) != known);
         let grant = match &self.stage {
