@@ -35,7 +35,8 @@ pub struct Member {
     /// Who waits for what the origin says.
     pub(super) probing: Option<NodeId>,
     pub(super) tenure: Option<Tenure>,
-    join_at: Option<Time>,
+    /// When it joined last, unless it has left.
+    joined_at: Option<Time>,
     /// How many members there are, as the coordinator says.
     pub(super) members: u32,
     pub(super) out: VecDeque<Queued>,
@@ -69,7 +70,7 @@ impl Member {
             importers: None,
             probing: None,
             tenure: None,
-            join_at: None,
+            joined_at: None,
             members: 0,
             out: VecDeque::new(),
         }
@@ -145,7 +146,7 @@ impl Member {
         let [renew, silent, expiry] = self.tenure.as_ref().map_or([None; 3], |tenure| tenure.wake(&self.settings));
         let silence = self.guide.patience_ends(&self.settings).filter(|_| !self.over);
         [
-            (self.join_at, MemberWhy::Join),
+            (self.join_at(), MemberWhy::Join),
             (silence, MemberWhy::Silence),
             (renew, MemberWhy::Renew),
             (silent, MemberWhy::Silence),
@@ -210,13 +211,14 @@ impl Member {
         }
     }
 
-    pub(super) fn join_later(&mut self, now: Time) {
-        self.join_at = Some(now + self.settings.join_every * self.settings.stretch(self.members));
+    /// When it joins again: the more members there are, the later.
+    fn join_at(&self) -> Option<Time> {
+        self.joined_at.map(|at| at + self.settings.join_every * self.settings.stretch(self.members))
     }
 
     pub(super) fn join_now(&mut self, now: Time) {
         if !self.over {
-            self.join_later(now);
+            self.joined_at = Some(now);
             self.put(MemberOutput::FindCoordinator);
             self.join();
         }
@@ -227,7 +229,7 @@ impl Member {
         let Some(to) = self.guide.current() else {
             // It was never in the swarm.
             self.over = needless;
-            self.join_at = self.join_at.filter(|_| !needless);
+            self.joined_at = self.joined_at.filter(|_| !needless);
             return None;
         };
         if needless && own.held.is_empty() {
@@ -249,12 +251,12 @@ impl Member {
     }
 
     pub(super) fn leave(&mut self, to: NodeId) -> MemberOutput {
-        (self.over, self.join_at) = (true, None);
+        (self.over, self.joined_at) = (true, None);
         MemberOutput::Send { to, message: ToCoordinator::Leave { digest: self.digest } }
     }
 
     fn time_out(&mut self, now: Time) {
-        if self.join_at.is_some_and(|at| at <= now) {
+        if self.join_at().is_some_and(|at| at <= now) {
             self.join_now(now);
         }
         if let (Some(at), Some(current)) = (self.guide.patience_ends(&self.settings), self.guide.current())

@@ -36,7 +36,7 @@ impl Member {
                     self.find(found);
                 }
                 if self.guide.current() == Some(from) {
-                    self.count(now, members);
+                    self.members = members;
                     self.hear_importers(importers);
                     self.meet(from, neighbours);
                 }
@@ -68,15 +68,6 @@ impl Member {
                 }
             }
             ToMember::NotMine { .. } | ToMember::Ask { .. } | ToMember::Keep { .. } => {}
-        }
-    }
-
-    /// The coordinator says how many members there are. The more, the later this one comes again.
-    fn count(&mut self, now: Time, members: u32) {
-        let rarer = self.settings.stretch(members) > self.settings.stretch(self.members);
-        self.members = members;
-        if rarer && !self.over {
-            self.join_later(now);
         }
     }
 

@@ -110,19 +110,23 @@ fn a_crowd_is_answered_once_and_comes_again_more_rarely() {
     let mut member = Member::new(newcomers[0], digest(0), settings.clone());
     member.handle(start, MemberInput::Wanted { can_seed: true });
     member.handle(start, MemberInput::CoordinatorsFound { closest: vec![key(1).id()] });
-    let message = ToMember::Joined {
+    let joined = |members| ToMember::Joined {
         digest: digest(0),
         found: None,
         neighbours: None,
         grant: None,
         importers: None,
-        members: 10,
+        members,
     };
     let held = PieceSet::empty(0);
     let own = Own { held: &held, addresses: &[], zone: "" };
     while member.poll(start, own).is_some() {}
-    member.handle(start, MemberInput::Told { from: key(1).id(), message });
-    assert_eq!(member.poll_timeout().map(|(at, _)| at), Some(start + 2 * settings.join_every));
+    for (members, times) in [(10, 2), (9, 1), (10_000, 16)] {
+        let told = MemberInput::Told { from: key(1).id(), message: joined(members) };
+        member.handle(start + Duration::from_millis(members.into()) / 10, told);
+        let again = member.poll_timeout().map(|(at, _)| at);
+        assert_eq!(again, Some(start + times * settings.join_every), "counted from its last Join, {members} members");
+    }
     coordinator.handle(now + settings.seat_lifetime, Input::TimeOut);
     assert_eq!(coordinator.load().0, 1, "its members are there still");
     coordinator.handle(now + 2 * settings.seat_lifetime + Duration::from_secs(1), Input::TimeOut);
