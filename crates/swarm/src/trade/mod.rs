@@ -19,6 +19,7 @@ mod pace;
 mod readers;
 mod seeding;
 mod settings;
+mod slots;
 mod swarm;
 mod uploads;
 mod zoning;

@@ -11,7 +11,7 @@ use shoal_proto::{
 
 use super::{
     Capacity, Fault, Input, Output, Settings, Source, Why, flights::Flights, neighbour::Neighbour,
-    neighbours::Neighbours, news::News, pace::Pace, readers::Readers, seeding::Seeding, uploads::Slots, zoning::Zoning,
+    neighbours::Neighbours, news::News, pace::Pace, readers::Readers, seeding::Seeding, slots::Slots, zoning::Zoning,
 };
 use crate::Time;
 

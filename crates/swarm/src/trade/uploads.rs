@@ -1,6 +1,6 @@
 //! The uploader's part: it opens a few slots, and each goes to a neighbour that lacks something.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use rand::{RngExt, seq::IndexedRandom};
 use shoal_proto::{
@@ -8,79 +8,17 @@ use shoal_proto::{
     trade::{Lacks, Message},
 };
 
-use super::{Capacity, Output, SlotId, Swarm, Why, neighbour::Neighbour, pace::Pace};
+use super::{
+    Capacity, Output, SlotId, Swarm, Why,
+    neighbour::Neighbour,
+    slots::{Slot, Use},
+};
 use crate::Time;
 
 /// Among how many neighbours a slot's is chosen.
 const CHOICES: usize = 4;
 /// One slot in so many goes to anybody that lacks something: more cost those at the front.
 const ONE_IN: u32 = 16;
-
-/// What a slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    /// The neighbour may pick.
-    Open { lapses_at: Time },
-    /// This piece was offered.
-    Offered { piece: u32, lapses_at: Time },
-    /// This piece is on its way.
-    Uploading { piece: u32, since: Time },
-    /// It has been for so long that its slot is used otherwise: perhaps the neighbour is gone.
-    Stalled { piece: u32 },
-}
-
-impl Use {
-    /// The piece that is on its way.
-    const fn carries(self) -> Option<u32> {
-        match self {
-            Self::Uploading { piece, .. } | Self::Stalled { piece } => Some(piece),
-            Self::Open { .. } | Self::Offered { .. } => None,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Slot {
-    to: NodeId,
-    used: Use,
-    /// It was opened to offer a piece.
-    offer: bool,
-}
-
-/// The slots that this swarm has opened.
-///
-/// Invariant: each is one of the node's capacity, and is given back when it goes.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    open: BTreeMap<SlotId, Slot>,
-    next: SlotId,
-    /// How long uploads take from the Take on.
-    pace: Pace,
-}
-
-impl Slots {
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    pub(super) fn uploading(&self) -> usize {
-        self.open.values().filter(|slot| matches!(slot.used, Use::Uploading { .. })).count()
-    }
-
-    fn open(&mut self, to: NodeId, used: Use) -> SlotId {
-        let id = self.next;
-        self.next = self.next.wrapping_add(1);
-        let offer = matches!(used, Use::Offered { .. });
-        self.open.insert(id, Slot { to, used, offer });
-        id
-    }
-
-    /// A slot that was given to this neighbour and not answered yet.
-    fn unanswered(&self, id: SlotId, node: NodeId) -> bool {
-        let unanswered = |slot: &Slot| matches!(slot.used, Use::Open { .. } | Use::Offered { .. });
-        self.open.get(&id).is_some_and(|slot| slot.to == node && unanswered(slot))
-    }
-}
 
 impl Swarm {
     /// Gives out what slots there are: offers of fresh pieces first, so that the seed sends each once before any twice.
@@ -99,7 +37,7 @@ impl Swarm {
                     return;
                 }
                 let used = Use::Open { lapses_at: self.lapse(now, to) };
-                let slot = self.slots.open(to, used);
+                let slot = self.slots.add(to, used);
                 self.note_unanswered(to, 1);
                 self.say_with_news(to, Message::Slot { slot });
             } else {
@@ -129,7 +67,7 @@ impl Swarm {
             seeding.offered(piece);
         }
         let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
-        let slot = self.slots.open(to, used);
+        let slot = self.slots.add(to, used);
         self.note_unanswered(to, 1);
         self.say_with_news(to, Message::Offer { slot, piece });
     }
@@ -233,9 +171,8 @@ impl Swarm {
             let offered = *offered;
             self.offer_again(offered);
         }
-        let offer = self.slots.open.get(&slot).is_some_and(|slot| slot.offer);
         let used = Use::Uploading { piece: number, since: now };
-        self.slots.open.insert(slot, Slot { to: from, used, offer });
+        self.slots.open.insert(slot, Slot { to: from, used });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);

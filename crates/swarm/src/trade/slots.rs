@@ -1,0 +1,72 @@
+//! The slots that a node has opened to its neighbours.
+
+use std::collections::BTreeMap;
+
+use shoal_proto::NodeId;
+
+use super::{SlotId, pace::Pace};
+use crate::Time;
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// The neighbour may pick.
+    Open { lapses_at: Time },
+    /// This piece was offered.
+    Offered { piece: u32, lapses_at: Time },
+    /// This piece is on its way.
+    Uploading { piece: u32, since: Time },
+    /// It has been for so long that its slot is used otherwise: perhaps the neighbour is gone.
+    Stalled { piece: u32 },
+}
+
+impl Use {
+    /// The piece that is on its way.
+    pub(super) const fn carries(self) -> Option<u32> {
+        match self {
+            Self::Uploading { piece, .. } | Self::Stalled { piece } => Some(piece),
+            Self::Open { .. } | Self::Offered { .. } => None,
+        }
+    }
+}
+
+/// One slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) to: NodeId,
+    pub(super) used: Use,
+}
+
+/// The slots that this swarm has opened.
+///
+/// Invariant: each is one of the node's capacity, and is given back when it goes.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    pub(super) open: BTreeMap<SlotId, Slot>,
+    pub(super) next: SlotId,
+    /// How long uploads take from the Take on.
+    pub(super) pace: Pace,
+}
+
+impl Slots {
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) fn uploading(&self) -> usize {
+        self.open.values().filter(|slot| matches!(slot.used, Use::Uploading { .. })).count()
+    }
+
+    pub(super) fn add(&mut self, to: NodeId, used: Use) -> SlotId {
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.open.insert(id, Slot { to, used });
+        id
+    }
+
+    /// A slot that was given to this neighbour and not answered yet.
+    pub(super) fn unanswered(&self, id: SlotId, node: NodeId) -> bool {
+        let unanswered = |slot: &Slot| matches!(slot.used, Use::Open { .. } | Use::Offered { .. });
+        self.open.get(&id).is_some_and(|slot| slot.to == node && unanswered(slot))
+    }
+}
