@@ -323,7 +323,10 @@ impl Case {
             });
         }
         let Some(seat) = self.seats.get(&node) else { return };
+        // Of a crowd each is told of those before it, and found by those behind it, which are told of it: half as much to say.
+        let first = seat.told_members == 0 && self.seats.len() > desk.settings.few;
         let linked = links.iter().filter_map(|other| Some((*other, self.seats.get(other)?)));
+        let linked = linked.filter(|(_, other)| !first || other.order < seat.order);
         let linked = linked.filter(|(_, other)| wants || other.wants).map(|(other, seat)| (other, &seat.contact));
         let holders = seat.sources.iter().filter(|_| wants);
         let holders = holders.filter_map(|other| Some((*other, &self.holders.get(other)?.contact)));

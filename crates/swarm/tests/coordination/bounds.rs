@@ -104,7 +104,12 @@ fn a_crowd_is_answered_once_and_comes_again_more_rarely() {
     }
     assert!(now <= start + Duration::from_millis(20) + 4 * settings.notice_delay, "they wait no longer");
     assert_eq!(answers.len(), 10, "all in one go, with nobody twice");
-    assert!(answers.iter().all(|(_, neighbours, members)| (*neighbours, *members) == (9, 10)), "{answers:?}");
+    for (place, newcomer) in newcomers.iter().enumerate() {
+        let answer =
+            answers.iter().find(|(to, ..)| to == newcomer).map(|(_, neighbours, members)| (*neighbours, *members));
+        let before = if place < 2 { 9 } else { place };
+        assert_eq!(answer, Some((before, 10)), "those before it, or all where it was told of some already");
+    }
 
     // Twice as many as a crowd has: nobody is forgotten before it had to come again.
     let mut member = Member::new(newcomers[0], digest(0), settings.clone());
