@@ -60,6 +60,7 @@ impl Swarm {
             return;
         };
         let (overdue, steal) = self.deadlines();
+        let patience = self.neighbours.get(&from).map_or(1, Neighbour::patience);
         let flight = Flight {
             piece: piece.get(),
             from: Source::Neighbour(from),
@@ -67,7 +68,7 @@ impl Swarm {
             since: now,
             overdue_at: Some(now + overdue),
             overdue: false,
-            steal_at: Some(now + steal),
+            steal_at: Some(now + steal * patience),
         };
         self.flights.add(flight);
         self.outputs.push_back(Output::Expect { piece, from, slot });
@@ -199,6 +200,7 @@ impl Swarm {
             self.pace.learn(span);
             if let Some(neighbour) = self.neighbours.get_mut(&node) {
                 neighbour.strikes = 0;
+                neighbour.kept_its_word();
                 if !neighbour.demoted(now) {
                     neighbour.demoted_until = None;
                 }
@@ -272,7 +274,10 @@ impl Swarm {
                 neighbour.demoted_until = Some(now + span);
             }
         }
-        for (number, node) in stolen {
+        for (number, node, since) in stolen {
+            if let Some(neighbour) = self.neighbours.get_mut(&node) {
+                neighbour.was_given_up(now, since);
+            }
             self.end_flight(number, Source::Neighbour(node), capacity);
             if let Some(piece) = self.layout.piece(number) {
                 self.outputs.push_back(Output::Abandon { piece, from: node });

@@ -111,8 +111,8 @@ impl Flights {
         self.list.extract_if(.., |flight| flight.from == from).map(|flight| flight.piece).collect()
     }
 
-    /// Those that are late from now on, and those that are given up: pieces, and whom they should have come from.
-    pub(super) fn expire(&mut self, now: Time) -> (Vec<NodeId>, Vec<(u32, NodeId)>) {
+    /// Those that are late from now on, and those that are given up: pieces, whom they should have come from, and since when.
+    pub(super) fn expire(&mut self, now: Time) -> (Vec<NodeId>, Vec<(u32, NodeId, Time)>) {
         let (mut late, mut stolen) = (Vec::new(), Vec::new());
         for flight in &mut self.list {
             let Source::Neighbour(node) = flight.from else { continue };
@@ -121,7 +121,7 @@ impl Flights {
                 late.push(node);
             }
             if flight.steal_at.is_some_and(|at| at <= now) {
-                stolen.push((flight.piece, node));
+                stolen.push((flight.piece, node, flight.since));
             }
         }
         (late, stolen)

@@ -46,6 +46,8 @@ pub(super) struct Neighbour {
     pub(super) uploads: u32,
     /// Deadlines it has missed in a row.
     pub(super) strikes: u32,
+    /// By how much longer than usual it is waited for, and since when.
+    patience: (u32, Time),
     /// How often it has been demoted or shut out.
     pub(super) demotions: u32,
     /// Until when it is taken from only for want of others.
@@ -53,6 +55,9 @@ pub(super) struct Neighbour {
     /// It sent wrong bytes: until when nothing of it is taken.
     pub(super) shut_until: Option<Time>,
 }
+
+/// No neighbour is waited for longer than so many times the usual.
+const MOST_PATIENCE: u32 = 64;
 
 impl Neighbour {
     /// One of which nothing is known: it lacks all that this node has.
@@ -77,6 +82,7 @@ impl Neighbour {
             unanswered: 0,
             uploads: 0,
             strikes: 0,
+            patience: (1, Time::ZERO),
             demotions: 0,
             demoted_until: None,
             shut_until: None,
@@ -92,6 +98,25 @@ impl Neighbour {
             let seen = now.since(before) / pieces;
             self.pace = Some(self.pace.map_or(seen, |pace| (pace * 7 + seen) / 8));
         }
+    }
+
+    /// By how much longer than usual a piece of its may take before it is given up.
+    pub(super) const fn patience(&self) -> u32 {
+        self.patience.0
+    }
+
+    /// A piece that was awaited since then was given up. The next gets twice as long: else one that has become slow would
+    /// send for ever what is cancelled before it arrives, and nobody would learn how slow it is (as Karn and Partridge 1987
+    /// for TCP). What began before the last such lesson teaches nothing new.
+    pub(super) fn was_given_up(&mut self, now: Time, since: Time) {
+        if since >= self.patience.1 {
+            self.patience = ((self.patience.0 * 2).min(MOST_PATIENCE), now);
+        }
+    }
+
+    /// A piece has come.
+    pub(super) fn kept_its_word(&mut self) {
+        self.patience.0 = (self.patience.0 / 2).max(1);
     }
 
     pub(super) fn demoted(&self, now: Time) -> bool {
