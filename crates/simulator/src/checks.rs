@@ -15,7 +15,7 @@ const MET: Duration = Duration::from_secs(20);
 /// A node is woken at most so often in one moment.
 const MOST_WOKEN: u32 = 1000;
 /// What a seed's death may cost of the origin, in bytes.
-const COST_OF_DEATH: u64 = 64 << 20;
+pub(crate) const COST_OF_DEATH: u64 = 64 << 20;
 
 impl Fleet<'_> {
     /// No piece is announced that is not stored.
@@ -95,9 +95,12 @@ impl Fleet<'_> {
         // What only those had that died, and what they had just been given and nobody had heard of.
         let unheard_of = 2 * self.deaths[1].saturating_sub(self.deaths[0]);
         let lost = u64::from(self.died_out + unheard_of) * u64::from(self.layout.piece_bytes());
-        // Where messages are lost or nodes fail, leases lapse: what is on the origin's wire then is sent in vain.
+        // Where messages are lost or nodes fail, leases lapse: the piece that is being sent then is sent in vain, and what is on
+        // the wire.
         let trouble = self.scenario.loss > 0.0 || !self.scenario.faults.is_empty();
-        let lapsed = if trouble { u64::from(self.lapses) * u64::from(self.layout.piece_bytes()) } else { 0 };
+        let wire = self.scenario.reading_rate() * 2 * self.scenario.latency_us / 1_000_000;
+        let in_vain = u64::from(self.layout.piece_bytes()) + wire;
+        let lapsed = if trouble { u64::from(self.lapses) * in_vain } else { 0 };
         // Nodes that know nobody yet may be granted a lease each.
         let cold = if self.scenario.begin == Begin::Cold { COST_OF_DEATH } else { 0 };
         self.layout.length() * sides + u64::from(self.deaths[0]) * COST_OF_DEATH + lost + lapsed + cold

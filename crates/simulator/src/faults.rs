@@ -6,6 +6,7 @@ use rand::{RngExt, seq::SliceRandom};
 use shoal_blob::PieceSet;
 
 use crate::{
+    checks::COST_OF_DEATH,
     fleet::{Event, Fleet, STREAMS},
     network::NodeIndex,
     scenario::{What, When, Whom},
@@ -113,6 +114,12 @@ impl Fleet<'_> {
                 }
             }
         }
+        // The limit of sole pieces is for those that have company.
+        if seeds && self.nodes[node as usize].neighbours() == 0 {
+            let read = alone.held() + self.nodes[node as usize].reading.len() as u32;
+            let limit = COST_OF_DEATH / u64::from(self.layout.piece_bytes());
+            self.died_out += read.saturating_sub(limit as u32);
+        }
         for piece in alone.iter() {
             if at_seed.contains(piece) {
                 self.bereft.insert(piece);
@@ -124,8 +131,8 @@ impl Fleet<'_> {
 
     fn die(&mut self, node: NodeIndex, silent: bool, back: Option<u64>) {
         self.note("dies", node, node, u32::MAX);
-        self.stop_reading(node);
         self.lost(node);
+        self.stop_reading(node);
         let this = &mut self.nodes[node as usize];
         this.hit = true;
         let peers: Vec<NodeIndex> = this.peers.keys().copied().collect();
