@@ -293,8 +293,12 @@ impl Swarm {
             return;
         }
         self.flights.called_at = Some(now);
-        let wanted = self.awaited(now, Duration::ZERO).into_iter().chain(self.readers.first_missing(&self.have));
-        let Some(piece) = wanted.into_iter().find(|&piece| !self.flights.expects(piece)) else { return };
+        // A seed cannot read what its readers wait for before it knows the midstate: that comes first.
+        let bridge = self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| self.copies[piece as usize] > 0);
+        let awaited = self.awaited(now, Duration::ZERO);
+        let wanted = bridge.into_iter().chain(awaited).chain(self.readers.first_missing(&self.have));
+        let mut wanted = wanted.filter(|&piece| !self.have.contains(piece) && !self.flights.expects(piece));
+        let Some(piece) = wanted.next() else { return };
         let comes_abroad = self.may_import(now, piece);
         let held = |neighbour: &Neighbour| {
             let sound = !neighbour.shut_out(now) && !neighbour.doubted() && (comes_abroad || !neighbour.abroad);
