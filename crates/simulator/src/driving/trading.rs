@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// What one neighbour is told in one go.
-pub(super) struct Letter {
-    pub(super) to: NodeIndex,
-    pub(super) words: Vec<Message>,
-    pub(super) weight: weight::Letter,
+struct Letter {
+    to: NodeIndex,
+    words: Vec<Message>,
+    weight: weight::Letter,
 }
 
 impl Fleet<'_> {
@@ -57,7 +57,7 @@ impl Fleet<'_> {
     }
 
     /// Sends what one neighbour is told in one go.
-    pub(super) fn post(&mut self, from: NodeIndex, Letter { to, words, weight }: Letter) {
+    fn post(&mut self, from: NodeIndex, Letter { to, words, weight }: Letter) {
         let Some(peer) = self.nodes[from as usize].peers.get_mut(&to) else { return };
         let bytes = weight.bytes(&self.digest, peer.named);
         let bytes = bytes + weight::datagrams(bytes);
@@ -67,13 +67,7 @@ impl Fleet<'_> {
         self.agenda.enter(arrives, Event::Trade { from, to, lives, letter: words });
     }
 
-    pub(super) fn perform(
-        &mut self,
-        node: NodeIndex,
-        output: Output,
-        letters: &mut Vec<Letter>,
-        inputs: &mut VecDeque<Input>,
-    ) {
+    fn perform(&mut self, node: NodeIndex, output: Output, letters: &mut Vec<Letter>, inputs: &mut VecDeque<Input>) {
         match output {
             Output::Send { to, message } => {
                 let to = self.of(to);
@@ -123,7 +117,7 @@ impl Fleet<'_> {
     }
 
     /// The grant that goes before the first slot under it: it is weighed, and not heard.
-    pub(super) fn introduce_lease(&mut self, node: NodeIndex, to: NodeIndex) -> Option<Message> {
+    fn introduce_lease(&mut self, node: NodeIndex, to: NodeIndex) -> Option<Message> {
         let this = &mut self.nodes[node as usize];
         let highest = this.member.as_ref().and_then(Member::highest);
         let (grant, peer) = (highest?, this.peers.get_mut(&to)?);
@@ -145,12 +139,13 @@ impl Fleet<'_> {
                 return;
             }
         }
-        let this = &self.nodes[to as usize];
-        let left = this.swarm.as_ref().is_some_and(|swarm| swarm.has_left(self.now, &self.nodes[from as usize].id));
-        if matches!(message, Message::Hello(_)) && !left {
-            self.meet(to, from);
+        let id = self.id(from);
+        if matches!(message, Message::Hello(_)) {
+            let swarm = self.nodes[to as usize].swarm.as_ref();
+            if !swarm.is_some_and(|swarm| swarm.has_left(self.now, &id)) {
+                self.meet(to, from);
+            }
         }
-        let from = self.id(from);
-        self.tell_swarm(to, Input::Heard { from, message });
+        self.tell_swarm(to, Input::Heard { from: id, message });
     }
 }

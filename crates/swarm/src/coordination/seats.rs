@@ -228,3 +228,15 @@ impl Seats {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_of_itself_is_cut() {
+        let contact = Contact::new(vec!["10.0.0.1:1".parse().unwrap(); 100], "é".repeat(500));
+        assert_eq!((contact.addresses.len(), contact.zone.len()), (8, 64));
+        assert_eq!(Contact::new(vec![], format!("a{}", "é".repeat(500))).zone.len(), 63, "no half characters");
+    }
+}

@@ -115,7 +115,7 @@ impl Swarm {
             has && (!neighbour.abroad || self.may_import(now, piece))
         };
         let patience = self.pace.median().map_or(Duration::ZERO, |median| median * self.settings.starved);
-        let starved = self.awaited(now, patience);
+        let starved = self.needed(now, patience);
         if let Some(&piece) = starved.iter().find(|&&piece| there(piece) && !self.flights.expects(piece)) {
             return Some(piece);
         }
@@ -141,8 +141,8 @@ impl Swarm {
             return Some(picked);
         }
         let missing = self.have.size() - self.have.held();
-        let awaited = self.awaited(now, Duration::ZERO);
-        let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || awaited.contains(&piece);
+        let needed = self.needed(now, Duration::ZERO);
+        let hedged = |piece: u32| missing as usize <= self.most_in_flight(capacity) || needed.contains(&piece);
         let patience = self.pace.median()? * 2;
         self.flights.alone().find_map(|flight| {
             let piece = flight.piece;
@@ -153,10 +153,15 @@ impl Swarm {
     }
 
     /// What is waited for: by readers for so long, and by the seed for the midstate behind it.
-    fn awaited(&self, now: Time, patience: Duration) -> Vec<u32> {
+    fn needed(&self, now: Time, patience: Duration) -> Vec<u32> {
         let mut pieces = self.readers.starved(now, patience, &self.have);
-        pieces.extend(self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| !self.have.contains(piece)));
+        pieces.extend(self.bridge());
         pieces
+    }
+
+    /// The piece that the seed lacks before it can read on.
+    fn bridge(&self) -> Option<u32> {
+        self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| !self.have.contains(piece))
     }
 
     /// A piece is in the store.
@@ -294,11 +299,10 @@ impl Swarm {
         }
         self.flights.called_at = Some(now);
         // A seed cannot read what its readers wait for before it knows the midstate: that comes first.
-        let bridge = self.seeding.as_ref().and_then(Seeding::bridge).filter(|&piece| self.copies[piece as usize] > 0);
-        let awaited = self.awaited(now, Duration::ZERO);
-        let wanted = bridge.into_iter().chain(awaited).chain(self.readers.first_missing(&self.have));
-        let mut wanted = wanted.filter(|&piece| !self.have.contains(piece) && !self.flights.expects(piece));
-        let Some(piece) = wanted.next() else { return };
+        let bridge = self.bridge().filter(|&piece| self.copies[piece as usize] > 0);
+        let needed = self.needed(now, Duration::ZERO);
+        let mut wanted = bridge.into_iter().chain(needed).chain(self.readers.first_missing(&self.have));
+        let Some(piece) = wanted.find(|&piece| !self.flights.expects(piece)) else { return };
         let comes_abroad = self.may_import(now, piece);
         let held = |neighbour: &Neighbour| {
             let sound = !neighbour.shut_out(now) && !neighbour.doubted() && (comes_abroad || !neighbour.abroad);

@@ -12,7 +12,7 @@ use crate::trade::{Fault, Input, ReaderId, Settings};
 const PIECES: u32 = 4;
 const OTHER: NodeId = NodeId::from_bytes([2; 32]);
 
-/// A node that has the first piece, and awaits the second of a neighbour that has them all.
+/// One node and its neighbour.
 struct Scene {
     now: Time,
     swarm: Swarm,
@@ -21,23 +21,31 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    /// A node that has `mine`, and a neighbour that has `theirs`.
+    fn of(mine: PieceSet, theirs: PieceSet) -> Self {
         let layout = Layout::with_piece_bytes(u64::from(PIECES) << 20, 1 << 20).unwrap();
         let (me, digest) = (NodeId::from_bytes([1; 32]), Digest::Sha256([7; 32]));
-        let mut have = PieceSet::none_of(&layout);
-        have.insert(0);
         let mut chain = PieceSet::empty(PIECES + 1);
-        chain.insert(1);
+        for piece in mine.iter() {
+            chain.insert(piece + 1);
+        }
         let swarm =
-            Swarm::new(Time::ZERO, me, digest, layout, Settings::default(), String::new(), 1).holding(have, &chain);
-        let capacity = Capacity::new(1, 64 << 20);
-        let mut this = Self { now: Time::ZERO, swarm, capacity, said: Vec::new() };
+            Swarm::new(Time::ZERO, me, digest, layout, Settings::default(), String::new(), 1).holding(mine, &chain);
+        let mut this = Self { now: Time::ZERO, swarm, capacity: Capacity::new(1, 64 << 20), said: Vec::new() };
         this.tell(Input::Wants(true));
-        this.tell(Input::ReaderAt { reader: ReaderId(0), piece: layout.piece(1).unwrap() });
         this.tell(Input::Met { node: OTHER, rtt: Duration::from_millis(1) });
         let zone = String::new();
-        let hello = Hello { length: layout.length(), have: PieceSet::full(PIECES), wants: true, zone };
-        this.hear(Message::Hello(hello));
+        this.hear(Message::Hello(Hello { length: layout.length(), have: theirs, wants: true, zone }));
+        this
+    }
+
+    /// A node that has the first piece, and awaits the second of a neighbour that has them all.
+    fn new() -> Self {
+        let mut first = PieceSet::empty(PIECES);
+        first.insert(0);
+        let mut this = Self::of(first, PieceSet::full(PIECES));
+        let piece = this.swarm.layout.piece(1).unwrap();
+        this.tell(Input::ReaderAt { reader: ReaderId(0), piece });
         this.hear(Message::Slot { slot: 0 });
         assert!(this.said.iter().any(|output| matches!(output, Output::Expect { piece, .. } if piece.get() == 1)));
         this
@@ -82,19 +90,10 @@ impl Scene {
             self.tell(Input::TimeOut);
         }
     }
-}
 
-impl Scene {
     /// A seed that has nothing yet, and one neighbour that has nothing either.
     fn empty() -> Self {
-        let layout = Layout::with_piece_bytes(u64::from(PIECES) << 20, 1 << 20).unwrap();
-        let (me, digest) = (NodeId::from_bytes([1; 32]), Digest::Sha256([7; 32]));
-        let swarm = Swarm::new(Time::ZERO, me, digest, layout, Settings::default(), String::new(), 1);
-        let mut this = Self { now: Time::ZERO, swarm, capacity: Capacity::new(1, 64 << 20), said: Vec::new() };
-        this.tell(Input::Wants(true));
-        this.tell(Input::Met { node: OTHER, rtt: Duration::from_millis(1) });
-        let have = PieceSet::empty(PIECES);
-        this.hear(Message::Hello(Hello { length: layout.length(), have, wants: true, zone: String::new() }));
+        let mut this = Self::of(PieceSet::empty(PIECES), PieceSet::empty(PIECES));
         this.appoint(PieceSet::empty(PIECES));
         this
     }
