@@ -1,10 +1,14 @@
 //! `shoal-bench`: measurements of Shoal on this machine.
 //!
+//! * `fanout`: real daemons on real, shaped links, beside what else one could do;
 //! * `simulate`: whole fleets in virtual time, and how near they come to what no protocol can beat;
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
 //! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
 
+mod cpu;
+mod fanout;
 mod memory;
+mod program;
 mod simulate;
 mod verify;
 
@@ -23,6 +27,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Every node of a network of shaped links pulls the same layers at the same moment (root, Linux)
+    Fanout(fanout::Args),
+    #[command(hide = true)]
+    FanoutOrigin(fanout::OriginArgs),
+    #[command(hide = true)]
+    FanoutReader(fanout::ReaderArgs),
     /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
     Memory(memory::Args),
     /// Whole fleets in virtual time, held against the bound; fails when a gate is missed
@@ -33,6 +43,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Fanout(args) => fanout::run(&args).and_then(|outcome| show(&outcome, args.json)),
+        Command::FanoutOrigin(args) => fanout::serve_origin(&args),
+        Command::FanoutReader(args) => fanout::read(&args),
         Command::Memory(args) => memory::run(&args).and_then(|report| {
             show(&report, args.json)?;
             report.check()

@@ -73,7 +73,7 @@ struct NodeReport {
 
 /// Starts an origin and daemons, pulls the layer through every one of them, and reads how much memory each has had.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let program = program(args.shoal.as_deref())?;
+    let program = crate::program::named_or_beside(args.shoal.as_deref())?;
     let nodes = usize::from(args.nodes);
     let folder = tempfile::Builder::new()
         .prefix("shoal-bench-")
@@ -145,22 +145,6 @@ async fn pull(url: &str, length: u64) -> anyhow::Result<Digest> {
     Ok(Digest::Sha256(hasher.finalize().into()))
 }
 
-/// The daemon's program: the one that was named, or that which was built beside this one.
-fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => std::env::current_exe().context("find this program")?.with_file_name("shoal"),
-    };
-    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
-    if !path.is_file() {
-        bail!(
-            "there is no program {}; `cargo build{profile} -p shoal` makes it, `--shoal` names another",
-            path.display()
-        );
-    }
-    Ok(path)
-}
-
 fn check_room(folder: &Path, nodes: usize, bytes: u64) -> anyhow::Result<()> {
     let status = rustix::fs::statvfs(folder)?;
     let free = status.f_bavail.saturating_mul(status.f_frsize);
@@ -217,11 +201,5 @@ mod tests {
         assert!(report(100, 10).check().is_ok());
         assert!(report(101, 10).check().unwrap_err().to_string().contains("node-0"));
         assert!(report(100, 11).check().unwrap_err().to_string().contains("11 bytes"));
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_told_how_to_be_made() {
-        let error = program(Some(Path::new("/nowhere/shoal"))).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/shoal") && error.contains("cargo build"), "{error}");
     }
 }

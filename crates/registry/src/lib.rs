@@ -6,7 +6,8 @@
 //! * [`Artifact`], [`Blob`]: what it holds: a synthetic model, or any bytes under any digest;
 //! * [`Registry`], [`RegistryBuilder`]: the server, which stops when it is dropped;
 //! * [`Counts`], [`BlobCounts`]: what it was asked for and what it sent;
-//! * [`Faults`], [`Refusal`]: how it misbehaves, changeable while it serves.
+//! * [`Faults`], [`Refusal`]: how it misbehaves, changeable while it serves;
+//! * [`AccessLine`]: what a registry of somebody else's says that it sent.
 //!
 //! ```
 //! use shoal_registry::{Artifact, Faults, Registry};
@@ -24,6 +25,7 @@
 //! ```
 
 mod access;
+mod access_log;
 mod answer;
 mod artifact;
 mod asked;
@@ -44,6 +46,7 @@ mod severed;
 mod token;
 mod wire;
 
+pub use access_log::{AccessLine, UnknownLine};
 pub use artifact::Artifact;
 pub use blob::Blob;
 pub use catalog::CatalogError;

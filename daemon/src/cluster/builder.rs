@@ -4,7 +4,12 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBu
 
 use anyhow::Context;
 
-use super::{Cluster, flags::Flags, node::Node, ports::Held};
+use super::{
+    Cluster,
+    flags::Flags,
+    host::{Host, Place},
+    node::Node,
+};
 use crate::key;
 
 /// A cluster to be started. Unless said otherwise it has one node, a key of its own, leaves no space of the file system
@@ -14,6 +19,7 @@ use crate::key;
 pub struct Builder {
     binary: PathBuf,
     nodes: usize,
+    hosts: Vec<Host>,
     dir: Option<PathBuf>,
     alone: bool,
     ready_within: Duration,
@@ -31,6 +37,7 @@ impl Builder {
         Self {
             binary,
             nodes: 1,
+            hosts: Vec::new(),
             dir: None,
             alone: false,
             ready_within: Duration::from_secs(60),
@@ -44,6 +51,13 @@ impl Builder {
     /// How many daemons are started.
     pub const fn nodes(mut self, count: usize) -> Self {
         self.nodes = count;
+        self
+    }
+
+    /// One daemon on each of these hosts, instead of all on this one's loopback interface.
+    pub fn hosts(mut self, hosts: Vec<Host>) -> Self {
+        self.nodes = hosts.len();
+        self.hosts = hosts;
         self
     }
 
@@ -118,10 +132,12 @@ impl Builder {
             writeln!(file, "{}", *key::new()?.to_line())?;
             self.common.set("cluster-key-file", &path.to_string_lossy());
         }
-        let held = (0..self.nodes).map(|_| Held::reserve()).collect::<Result<Vec<_>, _>>();
+        let mut hosts = self.hosts.into_iter();
+        let places = (0..self.nodes).map(|_| hosts.next().map_or_else(Place::on_loopback, |host| Ok(Place::on(host))));
+        let places = places.collect::<Result<Vec<_>, _>>().context("no free ports on 127.0.0.1")?;
         let mut nodes = Vec::with_capacity(self.nodes);
-        for (number, held) in held.context("no free ports on 127.0.0.1")?.into_iter().enumerate() {
-            let mut node = Node::new(&dir, number, held, self.common.clone());
+        for (number, place) in places.into_iter().enumerate() {
+            let mut node = Node::new(&dir, number, place, self.common.clone());
             for (_, name, value) in self.flags.iter().filter(|(of, ..)| *of == number) {
                 node.flags.set(name, value);
             }

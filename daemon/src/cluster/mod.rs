@@ -1,4 +1,5 @@
-//! Real daemons as child processes of this one, on loopback: for the demonstration, the tests and the measurements.
+//! Real daemons as child processes of this one, on loopback or on hosts that were made for them: for the demonstration, the
+//! tests and the measurements.
 //!
 //! ```no_run
 //! # async fn pull() -> anyhow::Result<()> {
@@ -17,10 +18,12 @@
 
 mod builder;
 mod flags;
+mod host;
 mod node;
 mod ports;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -33,8 +36,9 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use builder::Builder;
+pub use host::Host;
 
-use self::{flags::Flags, node::Node};
+use self::{flags::Flags, host::Place, node::Node};
 use crate::{admin::BlobFigures, fetch, memory};
 
 /// How many of the others each daemon is told to find the cluster by.
@@ -74,22 +78,24 @@ impl Cluster {
         &self.dir
     }
 
-    /// Where a daemon's mirror answers, as in `http://127.0.0.1:12345`.
+    /// Where a daemon's mirror answers its own host, as in `http://127.0.0.1:12345`.
     #[must_use]
     pub fn mirror_url(&self, node: usize) -> String {
-        format!("http://127.0.0.1:{}", self.nodes[node].ports.mirror)
+        format!("http://127.0.0.1:{}", self.nodes[node].place.ports.mirror)
     }
 
     /// Where a daemon's admin server answers.
     #[must_use]
     pub fn admin_url(&self, node: usize) -> String {
-        format!("http://127.0.0.1:{}", self.nodes[node].ports.admin)
+        let place = &self.nodes[node].place;
+        format!("http://{}", SocketAddr::new(place.host.address, place.ports.admin))
     }
 
     /// Where a daemon awaits peers.
     #[must_use]
-    pub fn peer_addr(&self, node: usize) -> std::net::SocketAddr {
-        ([127, 0, 0, 1], self.nodes[node].ports.peer).into()
+    pub fn peer_addr(&self, node: usize) -> SocketAddr {
+        let place = &self.nodes[node].place;
+        SocketAddr::new(place.host.address, place.ports.peer)
     }
 
     /// A daemon's data directory.
@@ -127,14 +133,14 @@ impl Cluster {
         self.nodes[node].flags.set(name, value);
     }
 
-    /// Adds a daemon that joins the cluster, starts it and returns its number.
+    /// Adds a daemon on loopback that joins the cluster, starts it and returns its number.
     ///
     /// # Errors
     /// When no port is free or the process cannot be started.
     pub async fn add(&mut self) -> anyhow::Result<usize> {
         let node = self.nodes.len();
-        let held = ports::Held::reserve().context("no free ports on 127.0.0.1")?;
-        self.nodes.push(Node::new(&self.dir, node, held, self.common.clone()));
+        let place = Place::on_loopback().context("no free ports on 127.0.0.1")?;
+        self.nodes.push(Node::new(&self.dir, node, place, self.common.clone()));
         self.restart(node).await?;
         Ok(node)
     }

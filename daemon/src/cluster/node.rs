@@ -1,8 +1,10 @@
 //! One daemon: its ports, its folder, its log, and the process while it runs.
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom},
+    net::SocketAddr,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -12,36 +14,32 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::process::{Child, Command};
 
-use super::{
-    flags::Flags,
-    ports::{Held, Ports},
-};
+use super::{flags::Flags, host::Place, ports::Ports};
 
 /// How much of a log is shown where something went wrong.
 const TAIL_BYTES: u64 = 6 << 10;
 
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) ports: Ports,
+    pub(super) place: Place,
     pub(super) flags: Flags,
     pub(super) env: Vec<(String, String)>,
     pub(super) data_dir: PathBuf,
     pub(super) log: PathBuf,
-    held: Option<Held>,
     child: Option<Child>,
 }
 
 impl Node {
-    /// A daemon that does not run yet and whose ports are held until it does.
-    pub(super) fn new(dir: &Path, number: usize, held: Held, mut flags: Flags) -> Self {
-        let Ports { mirror, peer, admin } = held.ports;
+    /// A daemon that does not run yet.
+    pub(super) fn new(dir: &Path, number: usize, place: Place, mut flags: Flags) -> Self {
+        let (Ports { mirror, peer, admin }, address) = (place.ports, place.host.address);
         let data_dir = dir.join(format!("node-{number}"));
         flags.set("data-dir", &data_dir.to_string_lossy());
-        for (flag, port) in [("mirror-listen", mirror), ("peer-listen", peer), ("admin-listen", admin)] {
-            flags.set(flag, &format!("127.0.0.1:{port}"));
-        }
+        flags.set("mirror-listen", &format!("127.0.0.1:{mirror}"));
+        flags.set("peer-listen", &SocketAddr::new(address, peer).to_string());
+        flags.set("admin-listen", &SocketAddr::new(address, admin).to_string());
         let log = dir.join(format!("node-{number}.log"));
-        Self { ports: held.ports, flags, env: Vec::new(), data_dir, log, held: Some(held), child: None }
+        Self { place, flags, env: Vec::new(), data_dir, log, child: None }
     }
 
     pub(super) fn start(&mut self, binary: &Path, peers: &str) -> anyhow::Result<()> {
@@ -49,7 +47,9 @@ impl Node {
             bail!("it runs already");
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log).context("open its log")?;
-        let mut command = Command::new(binary);
+        let mut words = self.place.host.enter.iter().map(OsStr::new).chain([binary.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or(binary.as_os_str()));
+        command.args(words);
         // What is set for this process is not meant for these daemons.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SHOAL_") && name != "SHOAL_LOG" {
@@ -62,7 +62,7 @@ impl Node {
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-        drop(self.held.take());
+        drop(self.place.held.take());
         self.child = Some(command.spawn().with_context(|| format!("run {}", binary.display()))?);
         Ok(())
     }

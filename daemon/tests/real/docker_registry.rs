@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use shoal::fetch;
+use shoal_registry::AccessLine;
 use tokio::process::Command;
 
 use crate::server::Server;
@@ -14,17 +15,6 @@ pub(crate) struct DockerRegistry {
     server: Server,
     address: String,
     url: String,
-}
-
-/// A line of its access log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) method: String,
-    pub(crate) target: String,
-    pub(crate) status: u16,
-    /// The bytes of the body that it sent; for a HEAD those that it did not send.
-    pub(crate) bytes: u64,
-    pub(crate) user_agent: String,
 }
 
 impl DockerRegistry {
@@ -66,7 +56,7 @@ impl DockerRegistry {
     /// How many lines its access log has once a push has ended. A line is written after the answer was sent, so the last
     /// one may come when the client has gone.
     pub(crate) async fn lines_of_push(&mut self) -> anyhow::Result<usize> {
-        let is_last = |entry: &Entry| entry.method == "PUT" && entry.path().contains("/manifests/");
+        let is_last = |entry: &AccessLine| entry.method == "PUT" && entry.path().contains("/manifests/");
         self.server
             .until(async |server| {
                 let entries = entries(&server.out().ok()?).ok()?;
@@ -76,41 +66,14 @@ impl DockerRegistry {
     }
 
     /// Ends it and returns its whole access log.
-    pub(crate) async fn stop(self) -> anyhow::Result<Vec<Entry>> {
+    pub(crate) async fn stop(self) -> anyhow::Result<Vec<AccessLine>> {
         entries(&self.server.stop().await?)
     }
 }
 
-impl Entry {
-    /// The path, without the query.
-    pub(crate) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
-    }
-
-    /// Reads a line of Apache's "combined" form:
-    /// `HOST - USER [TIME] "METHOD TARGET HTTP/1.1" STATUS BYTES "REFERER" "USER-AGENT"`.
-    fn read(line: &str) -> Option<Self> {
-        let mut quoted = line.split('"');
-        let (_, request, figures, _, _, user_agent) =
-            (quoted.next()?, quoted.next()?, quoted.next()?, quoted.next()?, quoted.next()?, quoted.next()?);
-        let mut request = request.split(' ');
-        let mut figures = figures.split_whitespace();
-        Some(Self {
-            method: request.next()?.to_owned(),
-            target: request.next()?.to_owned(),
-            status: figures.next()?.parse().ok()?,
-            bytes: figures.next()?.parse().ok()?,
-            user_agent: user_agent.to_owned(),
-        })
-    }
-}
-
-/// Every line is understood: one that is passed over could hide bytes that were sent.
-fn entries(log: &str) -> anyhow::Result<Vec<Entry>> {
-    let entries: Vec<Entry> = log
-        .lines()
-        .map(|line| Entry::read(line).with_context(|| format!("the access log has a line of another form: {line}")))
-        .collect::<anyhow::Result<_>>()?;
+/// What the registry says that it sent. One that fails is no origin to measure with.
+fn entries(log: &str) -> anyhow::Result<Vec<AccessLine>> {
+    let entries = AccessLine::read_all(log)?;
     match entries.iter().find(|entry| entry.status >= 500) {
         Some(failed) => bail!("the registry failed: {failed:?}"),
         None => Ok(entries),
@@ -127,13 +90,3 @@ storage:
 http:
   addr: 127.0.0.1:0
 ";
-
-#[test]
-fn a_line_of_the_access_log_is_read() {
-    let line =
-        r#"127.0.0.1 - - [23/Nov/2026:22:56:25 +0000] "GET /v2/a/blobs/sha256:00?ns=b HTTP/1.1" 206 545 "" "shoal/1""#;
-    let entry = Entry::read(line).unwrap();
-    assert_eq!((entry.path(), entry.status, entry.bytes), ("/v2/a/blobs/sha256:00", 206, 545));
-    assert_eq!((&*entry.method, &*entry.user_agent), ("GET", "shoal/1"));
-    assert!(entries("nonsense").is_err());
-}

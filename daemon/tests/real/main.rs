@@ -18,12 +18,12 @@ use std::path::Path;
 use anyhow::Context;
 use shoal::cluster::Cluster;
 use shoal_blob::Digest;
-use shoal_registry::{Artifact, Blob};
+use shoal_registry::{AccessLine, Artifact, Blob};
 use tokio::try_join;
 
 use crate::{
     containerd::Containerd,
-    docker_registry::{DockerRegistry, Entry},
+    docker_registry::DockerRegistry,
     layout::Layout,
     needs::Need,
 };
@@ -129,7 +129,7 @@ async fn whole_and_proven(cluster: &Cluster, node: usize, digest: &Digest) -> an
 
 /// The registry's own access log says that a blob left it once, was asked for its length once at most, and that nobody
 /// but Shoal came.
-fn sent_once(entries: &[Entry], digest: &Digest, bytes: u64) {
+fn sent_once(entries: &[AccessLine], digest: &Digest, bytes: u64) {
     let of_blob = |method: &str| {
         let path = format!("/blobs/{digest}");
         entries.iter().filter(move |entry| entry.method == method && entry.path().ends_with(&path)).collect::<Vec<_>>()
