@@ -79,6 +79,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     flag: Vec<(String, String)>,
 
+    /// Keep the folder with the daemons' logs, and name it
+    #[arg(long)]
+    keep: bool,
+
     /// Print one JSON object, and nothing else, on standard output; it tells what each link carried in each 100 ms
     #[arg(long)]
     pub(crate) json: bool,
@@ -101,10 +105,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     ensure!((0.0..=3600.0).contains(&args.stagger), "`--stagger` takes 0 to 3600 seconds");
     let program = crate::program::named_or_beside(args.shoal.as_deref())?;
-    let folder = tempfile::Builder::new()
+    let mut folder = tempfile::Builder::new()
         .prefix("shoal-bench-")
         .tempdir_in(&args.dir)
         .with_context(|| format!("make a folder in {}; `--dir` names another", args.dir.display()))?;
+    if args.keep {
+        folder.disable_cleanup(true);
+        eprintln!("the logs stay in {}", folder.path().display());
+    }
     let plan = Plan {
         nodes: args.nodes.into(),
         rate: args.rate,
@@ -122,6 +130,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         flags: &args.flag,
         stagger: Duration::from_secs_f64(args.stagger),
         dir: folder.path(),
+        keep: args.keep,
     };
     // One thread: it is in the network, and so is all that it opens and starts.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

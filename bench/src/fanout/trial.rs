@@ -45,6 +45,8 @@ pub(super) struct Bench<'a> {
     pub(super) flags: &'a [(String, String)],
     pub(super) stagger: Duration,
     pub(super) dir: &'a Path,
+    /// Whether the daemons' logs stay.
+    pub(super) keep: bool,
 }
 
 /// What one fan-out took.
@@ -94,7 +96,8 @@ pub(super) struct Moment {
 impl Bench<'_> {
     /// Runs one fan-out, from an empty cluster to the last byte.
     pub(super) async fn run(&self, mode: Mode) -> anyhow::Result<Trial> {
-        let folder = tempfile::Builder::new().prefix("trial-").tempdir_in(self.dir)?;
+        let mut folder = tempfile::Builder::new().prefix("trial-").tempdir_in(self.dir)?;
+        folder.disable_cleanup(self.keep);
         let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
         let mut trial = match mode {
             Mode::Direct => self.pull(mode, None, |_, digest| origin.url(digest)).await?,

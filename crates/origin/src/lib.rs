@@ -31,6 +31,7 @@ mod address;
 mod authority;
 mod blob;
 mod body;
+mod breadth;
 mod caller;
 mod challenge;
 mod config;

@@ -78,9 +78,13 @@ impl Run {
         }
     }
 
+    /// Bytes a second of waiting.
+    pub(crate) fn rate(&self, waited: Duration) -> f64 {
+        self.received as f64 / waited.saturating_sub(self.since).as_secs_f64().max(1e-3)
+    }
+
     pub(crate) fn is_slow(&self, waited: Duration, settings: &RunSettings) -> bool {
-        let watched = waited.saturating_sub(self.since);
-        watched >= settings.watch && (self.received as f64) < settings.slow as f64 * watched.as_secs_f64()
+        waited.saturating_sub(self.since) >= settings.watch && self.rate(waited) < settings.slow as f64
     }
 }
 

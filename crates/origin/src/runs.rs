@@ -2,7 +2,7 @@
 //!
 //! Pieces that are wanted one after the other and lie one after the other are fetched by one GET: a *run*. One connection
 //! works first, so that the first piece has all of the bandwidth and leaves early; another one is opened when the runs
-//! under way are about to end, or when they prove slow.
+//! under way are about to end, or when they prove slow and all together bring more with it.
 
 use std::{
     collections::VecDeque,
@@ -14,6 +14,7 @@ use std::{
 use shoal_blob::{Digest, Repository};
 
 use crate::{
+    breadth::Breadth,
     origins::Origins,
     run::{Run, RunEvent, Step, Wanted, cut},
     run_settings::RunSettings,
@@ -44,15 +45,16 @@ pub struct Runs {
     settled: bool,
     /// Time spent waiting for the network.
     waited: Duration,
-    /// Whether a connection has proven slow: runs are shorter then, so that more of them fit.
-    slow: bool,
+    /// Bytes that all connections have brought.
+    received: u64,
+    breadth: Breadth,
 }
 
 impl Runs {
     /// Prepares for fetching pieces of a blob of `total` bytes. Asks for nothing yet. The registry is looked up for each run, so
     /// a reload of the configuration takes hold with the next.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         origins: Origins,
         repository: Repository,
         digest: Digest,
@@ -70,7 +72,8 @@ impl Runs {
             ready: VecDeque::new(),
             settled: false,
             waited: Duration::ZERO,
-            slow: false,
+            received: 0,
+            breadth: Breadth::new(),
         }
     }
 
@@ -160,8 +163,9 @@ impl Runs {
             if !fits || !self.has_reason() {
                 return;
             }
-            let share = most / self.settings.connections.max(1) as u64;
-            let longest = if self.slow { share.min(self.settings.run_bytes) } else { self.settings.run_bytes };
+            // Several connections get a share each, and one that is only tried no more than a piece.
+            let share = most / self.breadth.connections() as u64;
+            let longest = if self.breadth.is_trial() { 1 } else { share.min(self.settings.run_bytes) };
             let pieces = cut(&mut self.queue, longest.min(room));
             self.begin(pieces);
         }
@@ -171,15 +175,19 @@ impl Runs {
         if self.active.is_empty() {
             return true;
         }
-        if self.active.len() >= self.settings.connections.max(1) {
+        let most = self.settings.connections.max(1);
+        if self.active.len() >= most {
             return false;
         }
         if self.in_flight() < self.settings.overlap {
             return true;
         }
-        let all_slow = self.active.iter().all(|run| run.is_slow(self.waited, &self.settings));
-        self.slow |= all_slow;
-        all_slow
+        self.breadth.judge(self.waited, self.received, self.settings.watch);
+        if self.active.iter().all(|run| run.is_slow(self.waited, &self.settings)) {
+            let rate = self.active.iter().map(|run| run.rate(self.waited)).sum();
+            self.breadth.slow(self.waited, self.received, rate);
+        }
+        self.active.len() < self.breadth.connections().min(most)
     }
 
     fn begin(&mut self, pieces: VecDeque<Wanted>) {
@@ -207,6 +215,7 @@ impl Runs {
             }
         };
         if let Some(bytes) = bytes {
+            self.received += bytes.len() as u64;
             run.deliver(bytes, &mut self.ready);
         }
         if run.pieces.is_empty() {

@@ -20,6 +20,9 @@ use crate::node::{
     receiving,
 };
 
+/// Everything that swarms are told and decide is logged under this name, at the level `trace`.
+const TRADE: &str = "shoal_trade";
+
 impl Engine {
     /// Tells a swarm what happened and does what it decides, and gives the others their turn.
     pub(super) fn tell_swarm(&mut self, digest: Digest, input: Input) {
@@ -32,11 +35,13 @@ impl Engine {
         while let Some((digest, input)) = self.inputs.pop_front() {
             let now = self.clock.now();
             let Some(body) = self.pursuits.get_mut(&digest).and_then(|pursuit| pursuit.body_mut()) else { continue };
+            tracing::trace!(target: TRADE, %digest, ?input);
             body.swarm.handle(now, input, &mut self.capacity);
             let mut outputs = Vec::new();
             outputs.extend(std::iter::from_fn(|| body.swarm.poll()));
             let mut letters = Vec::new();
             for output in outputs {
+                tracing::trace!(target: TRADE, %digest, ?output);
                 self.perform(digest, output, &mut letters);
             }
             self.post(digest, &mut letters);
