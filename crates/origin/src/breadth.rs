@@ -4,12 +4,12 @@ use std::time::Duration;
 
 /// A try at one connection more is judged after so many times [`RunSettings::watch`](crate::RunSettings::watch): a new
 /// connection begins slowly.
-const TRIAL: u32 = 5;
+const TRIAL: u32 = 3;
 /// What it must bring of the rate before to be kept.
 const GAIN: f64 = 1.25;
 /// How long after a try in vain, in waiting time, the next one is made; doubled each time.
-const REST: Duration = Duration::from_secs(10);
-const LONGEST_REST: Duration = Duration::from_secs(320);
+const REST: Duration = Duration::from_secs(60);
+const LONGEST_REST: Duration = Duration::from_secs(960);
 
 /// The number of connections, found by trying: one more is kept while all together bring more with it. Where a link is
 /// full, a second connection only halves the first, and what is needed next comes late.
@@ -96,7 +96,7 @@ mod tests {
         pass(&mut breadth, &mut now, &mut received, 5, |_| 25_000_000);
         assert_eq!((breadth.proven, breadth.is_trial()), (1, false));
         let mut tried = 0;
-        for _ in 0..600 {
+        for _ in 0..3600 {
             pass(&mut breadth, &mut now, &mut received, 1, |_| 25_000_000);
             tried += usize::from(breadth.is_trial());
         }

@@ -22,7 +22,10 @@ pub struct TransferConfig {
     pub stream_window: u32,
     /// How many bytes of all streams of a connection may be here unread.
     pub connection_window: u32,
-    /// How many bytes sent over a connection may be unacknowledged.
+    /// How many bytes sent over a connection may be unacknowledged at first, and at least: what waits before a link is what
+    /// every other word waits behind.
+    pub least_send_window: u32,
+    /// How many at most, where bandwidth times delay asks for it.
     pub send_window: u32,
     /// How many piece streams a peer may have open towards us at once.
     pub piece_streams: u32,
@@ -33,8 +36,10 @@ pub struct TransferConfig {
     /// The largest UDP payload, in bytes, that is received, and up to which the path's MTU is searched: 1200 to 65527.
     /// Receive buffers are 2,048 times as large, so keep it near the network's real MTU.
     pub max_udp_payload: u16,
-    /// What the UDP socket's buffers should hold, in bytes, each way. The system may allow less.
-    pub socket_buffer: usize,
+    /// What the UDP socket should hold of what comes, in bytes. The system may allow less.
+    pub receive_buffer: usize,
+    /// What it should hold of what goes out: what waits there is late, and what is in it cannot be overtaken.
+    pub send_buffer: usize,
     /// How many bytes of a piece are read from its source at a time.
     pub upload_chunk: u32,
     /// How many bytes of control messages may wait for one peer. One more, and the peer is too slow to be kept.
@@ -54,12 +59,14 @@ impl Default for TransferConfig {
             keep_alive: Duration::from_secs(5),
             stream_window: 2 << 20,
             connection_window: 6 << 20,
+            least_send_window: 256 << 10,
             send_window: 4 << 20,
             piece_streams: 16,
             header_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             max_udp_payload: 1472,
-            socket_buffer: 4 << 20,
+            receive_buffer: 4 << 20,
+            send_buffer: 256 << 10,
             upload_chunk: 256 << 10,
             control_queue: 8 << 20,
             events: 256,

@@ -20,16 +20,16 @@ pub(crate) fn bind(addr: SocketAddr, config: &TransferConfig) -> Result<std::net
             socket.set_only_v6(false)?;
         }
         // Both fail softly: the system's limits (net.core.rmem_max, wmem_max) hold.
-        let _ = socket.set_recv_buffer_size(config.socket_buffer);
-        let _ = socket.set_send_buffer_size(config.socket_buffer);
+        let _ = socket.set_recv_buffer_size(config.receive_buffer);
+        let _ = socket.set_send_buffer_size(config.send_buffer);
         socket.bind(&addr.into())?;
         Ok(socket)
     };
     let socket = opened().map_err(|source| BindError::Socket { addr, source })?;
     let (receive, send) = (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0));
-    if receive < config.socket_buffer || send < config.socket_buffer {
-        let wanted = config.socket_buffer;
-        tracing::debug!(receive, send, wanted, "UDP buffers are smaller than wanted: net.core.rmem_max, wmem_max");
+    let (wanted_receive, wanted_send) = (config.receive_buffer, config.send_buffer);
+    if receive < wanted_receive || send < wanted_send {
+        tracing::debug!(receive, wanted_receive, send, wanted_send, "UDP buffers are smaller than wanted: net.core.rmem_max, wmem_max");
     }
     Ok(socket.into())
 }
@@ -65,7 +65,7 @@ pub(crate) fn transport(config: &TransferConfig, bidi: u32) -> Result<Arc<Transp
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .receive_window(VarInt::from_u32(WINDOW_BEFORE_ADMISSION.min(config.connection_window)))
         .stream_receive_window(VarInt::from_u32(config.stream_window))
-        .send_window(u64::from(config.send_window))
+        .send_window(u64::from(config.least_send_window))
         // A piece is of use only when whole: send one after the other, not all at once.
         .send_fairness(false)
         .max_idle_timeout(Some(idle))

@@ -103,7 +103,9 @@ impl Peer {
     /// takes no more. Dropped before, it resets the stream. The peer has to have spoken of the blob.
     ///
     /// `source` gives the bytes of a range that counts from the piece's first byte; it is asked in order, a chunk at a time,
-    /// one chunk ahead of the network, on a thread that may block. The bytes it gives are not copied.
+    /// one chunk ahead of the network, on a thread that may block. The bytes it gives are not copied. `handed_over` is called
+    /// when the last of them is on its way, but for what one connection may have unacknowledged: the uplink has room for
+    /// another upload then.
     ///
     /// # Errors
     /// [`UploadError`]; the peer has a part of the piece at most, and knows it.
@@ -113,6 +115,7 @@ impl Peer {
         header: PieceHeader,
         length: u64,
         source: S,
+        handed_over: impl FnOnce() + Send,
     ) -> Result<UploadReport, UploadError>
     where
         S: FnMut(Range<u64>) -> io::Result<Bytes> + Send + 'static,
@@ -138,6 +141,7 @@ impl Peer {
             add(&context.counters.piece_bytes_sent, size);
         }
         let _ = outgoing.stream.finish();
+        handed_over();
         let acknowledged = outgoing.stream.stopped();
         let acknowledged = async { acknowledged.await.map_err(WriteError::from) };
         if let Some(code) = self.step(acknowledged).await? {
@@ -145,7 +149,20 @@ impl Peer {
         }
         outgoing.whole = true;
         add(&context.counters.pieces_sent, 1);
-        Ok(UploadReport { bytes: length, elapsed: began.elapsed(), rtt: self.rtt() })
+        let elapsed = began.elapsed();
+        self.fit_window(length, elapsed);
+        Ok(UploadReport { bytes: length, elapsed, rtt: self.rtt() })
+    }
+
+    /// Lets as much be unacknowledged as the connection's bandwidth times its delay asks for, twice over, as the last upload
+    /// has shown them. The least round trip counts: the others have waited before the link.
+    fn fit_window(&self, bytes: u64, elapsed: Duration) {
+        let config = &self.0.context.config;
+        let rate = bytes as f64 / elapsed.as_secs_f64().max(1e-6);
+        let delay = self.0.connection.min_rtt();
+        let window = 2.0 * rate * delay.as_secs_f64();
+        let least = u64::from(config.least_send_window.min(config.send_window));
+        self.0.connection.set_send_window((window as u64).clamp(least, config.send_window.into()));
     }
 
     /// One step of an upload, in bounded time.

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How a swarm behaves. The defaults are right for links of 100 Mbit/s to 25 Gbit/s within one site.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many uploads may run side by side: 1 where a single stream fills the link, 2 where it cannot.
+    /// How many uploads may run side by side. One fills the link of an idle receiver, but receivers are busy: each of several
+    /// senders has only a part of the downlink, and more than one receiver is needed to fill an uplink.
     pub streams: u32,
     /// How many pieces beyond a reader's position may be picked. 32 costs 6 % of the fleet's time, 16 costs 10 to 20 %.
     pub window: u32,
@@ -49,7 +50,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            streams: 2,
+            streams: 3,
             window: 128,
             starved: 2,
             slot_grace: Duration::from_millis(50),

@@ -37,7 +37,7 @@ impl Swarm {
                     return;
                 }
                 let used = Use::Open { lapses_at: self.lapse(now, to) };
-                let slot = self.slots.add(to, used);
+                let slot = self.slots.add(now, to, used);
                 self.note_unanswered(to, 1);
                 self.say_with_news(to, Message::Slot { slot });
             } else {
@@ -67,7 +67,7 @@ impl Swarm {
             seeding.offered(piece);
         }
         let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
-        let slot = self.slots.add(to, used);
+        let slot = self.slots.add(now, to, used);
         self.note_unanswered(to, 1);
         self.say_with_news(to, Message::Offer { slot, piece });
     }
@@ -126,9 +126,20 @@ impl Swarm {
         if lacks <= most { lacks } else { none.saturating_sub(lacks) * most / (none - most) }
     }
 
+    /// Until when a slot waits for its answer: two round trips of an idle connection, or what its answers have shown them to
+    /// take where links are full.
     fn lapse(&self, now: Time, to: NodeId) -> Time {
-        let rtt = self.neighbours.get(&to).map_or(Duration::ZERO, |neighbour| neighbour.rtt);
-        now + 2 * rtt + self.settings.slot_grace
+        let Some(neighbour) = self.neighbours.get(&to) else { return now + self.settings.slot_grace };
+        now + (2 * neighbour.rtt + self.settings.slot_grace).max(neighbour.answers.patience())
+    }
+
+    /// Learns how long a neighbour takes to answer.
+    fn note_answer(&mut self, now: Time, from: NodeId, slot: SlotId) {
+        if let Some(given) = self.slots.answered(slot, from)
+            && let Some(neighbour) = self.neighbours.get_mut(&from)
+        {
+            neighbour.answers.learn(now.since(given));
+        }
     }
 
     fn note_unanswered(&mut self, node: NodeId, more: i32) {
@@ -148,6 +159,7 @@ impl Swarm {
         lacks: Lacks,
         capacity: &mut Capacity,
     ) {
+        self.note_answer(now, from, slot);
         let piece = self.layout.piece(number).filter(|&piece| self.have.has(piece));
         let open = self.slots.unanswered(slot, from);
         let lapsed = !open && slot < self.slots.next && !self.slots.open.contains_key(&slot);
@@ -172,7 +184,7 @@ impl Swarm {
             self.offer_again(offered);
         }
         let used = Use::Uploading { piece: number, since: now };
-        self.slots.open.insert(slot, Slot { to: from, used });
+        self.slots.open.insert(slot, Slot { to: from, given: now, used });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
@@ -181,6 +193,7 @@ impl Swarm {
     }
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
+        self.note_answer(now, from, slot);
         let usual = self.pace.median().map_or(self.settings.bar, |median| median / 2);
         if self.slots.unanswered(slot, from) {
             self.close(slot, capacity);
@@ -202,7 +215,10 @@ impl Swarm {
     ) {
         let Some(Slot { to, used, .. }) = self.slots.open.get(&slot) else { return };
         match used {
-            Use::Uploading { since, .. } if moved.is_some() => self.slots.pace.learn(now.since(*since)),
+            // One that was given up arrived all the same: the patience was too short.
+            Use::Uploading { since, .. } | Use::Stalled { since, .. } if moved.is_some() => {
+                self.slots.pace.learn(now.since(*since));
+            }
             Use::Uploading { .. } | Use::Stalled { .. } => {}
             Use::Open { .. } | Use::Offered { .. } => return,
         }
@@ -226,7 +242,7 @@ impl Swarm {
         for slot in self.slots.open.values_mut() {
             let Use::Uploading { piece, since } = slot.used else { continue };
             if since + patience <= now {
-                slot.used = Use::Stalled { piece };
+                slot.used = Use::Stalled { piece, since };
                 stalled.push(piece);
                 capacity.free_slot();
                 if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
@@ -270,7 +286,7 @@ impl Swarm {
                 self.note_unanswered(slot.to, -1);
                 self.offer_again(piece);
             }
-            Use::Uploading { piece, .. } | Use::Stalled { piece } => {
+            Use::Uploading { piece, .. } | Use::Stalled { piece, .. } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
                     neighbour.uploads = neighbour.uploads.saturating_sub(1);
                 }
@@ -335,6 +351,7 @@ impl Swarm {
         let mut doubts = false;
         for slot in lapsed {
             let to = self.slots.open.get(&slot).map(|slot| slot.to);
+            self.slots.note_lapse(slot);
             self.close(slot, capacity);
             if let Some(neighbour) = to.and_then(|node| self.neighbours.get_mut(&node)) {
                 neighbour.lapses += 1;

@@ -189,7 +189,7 @@ impl Engine {
                 let range = bytes.start + range.start..bytes.start + range.end;
                 blob.read_bytes(range).map_err(std::io::Error::other)
             };
-            let moved = match peer.upload(digest, header, length, source).await {
+            let moved = match peer.upload(digest, header, length, source, || drop(permit)).await {
                 Ok(report) => {
                     sent.inc_by(report.bytes);
                     Some((report.bytes, report.elapsed))
@@ -204,7 +204,6 @@ impl Engine {
                     None
                 }
             };
-            drop(permit);
             mailbox.tell(Told::Uploaded { digest, slot, moved });
         });
         body.uploads.insert(slot, task.abort_handle());
