@@ -36,7 +36,8 @@ impl Machine {
     /// When the system does not say.
     pub(crate) fn now() -> anyhow::Result<Self> {
         let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-        let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat has no cpu line")?;
+        let line =
+            text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat has no cpu line")?;
         let ticks: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
         // user nice system idle iowait irq softirq steal: the guests' time is part of the user's.
         let idle = ticks.iter().skip(3).take(2).sum();

@@ -1,6 +1,7 @@
 //! Fan-out over real links: every node of a network of namespaces pulls the same layers at the same moment.
 //!
-//! * `lab`, `rate`, `tools`: the network; `origin`, `reader`: what stands at its ends;
+//! * `lab`, `rate`, `tools`: the network; `origin`, `reader`, `torrent`: what stands at its ends;
+//! * `settle`: the machine before a measurement;
 //! * `trial`: one fan-out in one mode; `outcome`: what several came to, and how near to the bound.
 
 mod lab;
@@ -8,7 +9,9 @@ mod origin;
 mod outcome;
 mod rate;
 mod reader;
+mod settle;
 mod tools;
+mod torrent;
 mod trial;
 
 use std::{path::PathBuf, time::Duration};
@@ -16,16 +19,16 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, ensure};
 use shoal::config::Size;
 
-pub(crate) use self::{
-    origin::{OriginArgs, run as serve_origin},
-    reader::{ReaderArgs, run as read},
-};
 use self::{
     lab::{Lab, Plan},
     origin::Layers,
     outcome::Outcome,
     rate::Rate,
     trial::{Bench, Mode},
+};
+pub(crate) use self::{
+    origin::{OriginArgs, run as serve_origin},
+    reader::{ReaderArgs, run as read},
 };
 
 /// The arguments of `shoal-bench fanout`.
@@ -150,6 +153,10 @@ async fn all(args: &Args, bench: &Bench<'_>) -> anyhow::Result<Vec<trial::Trial>
     let mut trials = Vec::new();
     for time in 1..=args.repeat {
         for &mode in &args.mode {
+            if let Some(missing) = (mode == Mode::Bittorrent).then(torrent::missing).flatten() {
+                eprintln!("{} is skipped: {missing}", mode.name());
+                continue;
+            }
             let trial = bench.run(mode).await?;
             if !args.json {
                 let seconds = trial.seconds.iter().copied().fold(0.0, f64::max);

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use shoal::{cluster::Host, fetch};
-use shoal_blob::Digest;
+use shoal_blob::{Digest, Layout};
 use shoal_registry::{AccessLine, Artifact, Blob, Registry};
 use tokio::{
     io::AsyncReadExt,
@@ -31,6 +31,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const END_WITHIN: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
 const DOCKER_REGISTRY: &str = "docker-registry";
+/// Where its files begin.
+const ROOT: &str = "docker/registry/v2";
 
 /// The layers of a run, and the folder from which `docker-registry` serves them, where it is installed.
 #[derive(Debug)]
@@ -73,6 +75,22 @@ impl Layers {
             }
         }
         Ok(Self { blobs, bytes, folder })
+    }
+
+    /// The one layer as a file, and the size of its pieces.
+    ///
+    /// # Errors
+    /// When there are several, or it cannot be written.
+    pub(super) fn only_file(&self, dir: &Path) -> anyhow::Result<(PathBuf, u32)> {
+        let [blob] = &self.blobs[..] else { bail!("BitTorrent is compared on one layer alone") };
+        let path = match &self.folder {
+            Some(folder) => data_of(folder, &blob.digest())?.join("data"),
+            None => dir.join("layer"),
+        };
+        if !path.exists() {
+            write(blob, &path)?;
+        }
+        Ok((path, Layout::new(blob.len())?.piece_bytes()))
     }
 
     /// What serves them.
@@ -172,14 +190,23 @@ fn blobs(count: u64, bytes: u64) -> Vec<Blob> {
 
 /// Puts a blob where `distribution` looks for it, without its being pushed.
 fn store(folder: &Path, blob: &Blob) -> anyhow::Result<()> {
-    let (root, digest) = (folder.join("docker/registry/v2"), blob.digest().to_string());
-    let (algorithm, hex) = digest.split_once(':').context("a digest has an algorithm")?;
-    let data = root.join("blobs").join(algorithm).join(&hex[..2]).join(hex);
-    let link = root.join("repositories").join(REPOSITORY).join("_layers").join(algorithm).join(hex);
+    let digest = blob.digest().to_string();
+    let data = data_of(folder, &blob.digest())?;
+    let link = folder.join(ROOT).join("repositories").join(REPOSITORY).join("_layers").join(digest.replace(':', "/"));
     fs::create_dir_all(&data)?;
     fs::create_dir_all(&link)?;
     fs::write(link.join("link"), &digest)?;
-    let mut file = BufWriter::with_capacity(STEP_BYTES, File::create(data.join("data"))?);
+    write(blob, &data.join("data"))
+}
+
+fn data_of(folder: &Path, digest: &Digest) -> anyhow::Result<PathBuf> {
+    let digest = digest.to_string();
+    let (algorithm, hex) = digest.split_once(':').context("a digest has an algorithm")?;
+    Ok(folder.join(ROOT).join("blobs").join(algorithm).join(&hex[..2]).join(hex))
+}
+
+fn write(blob: &Blob, path: &Path) -> anyhow::Result<()> {
+    let mut file = BufWriter::with_capacity(STEP_BYTES, File::create(path)?);
     let mut at = 0;
     while at < blob.len() {
         let bytes = blob.read(at, STEP_BYTES);

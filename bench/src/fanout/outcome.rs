@@ -107,7 +107,8 @@ impl Summary {
         let highest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
         let all = |trial: &Trial| bytes as f64 * trial.nodes.len() as f64;
         let last = each(&|trial| highest(&trial.seconds));
-        let came = |trial: &Trial| trial.nodes.iter().map(|node| node.from_origin + node.from_peers).sum::<u64>() as f64;
+        let came =
+            |trial: &Trial| trial.nodes.iter().map(|node| node.from_origin + node.from_peers).sum::<u64>() as f64;
         let gibibytes = |trial: &Trial| all(trial) / f64::from(1 << 30);
         Self {
             mode,
@@ -120,8 +121,15 @@ impl Summary {
             origin_wire: each(&|trial| trial.origin_wire_bytes as f64 / bytes as f64),
             wire: each(&|trial| trial.nodes.iter().map(|node| node.wire_down).sum::<u64>() as f64 / all(trial)),
             duplicates: each(&|trial| (came(trial) / all(trial) - 1.0).max(0.0)),
-            cpu_a_gibibyte: each(&|trial| trial.nodes.iter().map(|node| node.cpu_seconds).sum::<f64>() / gibibytes(trial)),
-            peak_resident: trials.iter().flat_map(|trial| &trial.nodes).map(|node| node.peak_resident).max().unwrap_or(0),
+            cpu_a_gibibyte: each(&|trial| {
+                trial.nodes.iter().map(|node| node.cpu_seconds).sum::<f64>() / gibibytes(trial)
+            }),
+            peak_resident: trials
+                .iter()
+                .flat_map(|trial| &trial.nodes)
+                .map(|node| node.peak_resident)
+                .max()
+                .unwrap_or(0),
             first_byte: each(&|trial| highest(&trial.first_byte)),
             lost_packets: each(&|trial| trial.lost_packets as f64) as u64,
             idle: trials.iter().map(|trial| trial.idle).fold(1.0, f64::min),
@@ -134,6 +142,7 @@ impl Mode {
         match self {
             Self::Shoal => "shoal",
             Self::Direct => "direct",
+            Self::Bittorrent => "torrent",
         }
     }
 }
@@ -148,10 +157,16 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { nodes, pieces, rate, origin_rate, .. } = self;
         let (bytes, piece) = (shown(self.bytes), shown(self.piece_bytes.into()));
-        writeln!(f, "{nodes} nodes pull {bytes} ({pieces} pieces of {piece}); links of {rate}, the origin's {origin_rate}")?;
+        writeln!(
+            f,
+            "{nodes} nodes pull {bytes} ({pieces} pieces of {piece}); links of {rate}, the origin's {origin_rate}"
+        )?;
         writeln!(f, "origin: {}; {}", self.origin, self.offload)?;
         let Bound { whole_pieces, fluid } = self.bound;
-        writeln!(f, "no protocol can do it in less than {fluid:.2} s, with whole pieces in less than {whole_pieces:.2} s\n")?;
+        writeln!(
+            f,
+            "no protocol can do it in less than {fluid:.2} s, with whole pieces in less than {whole_pieces:.2} s\n"
+        )?;
         write!(f, "{:<8}{:>9}{:>9}{:>9}{:>9}{:>12}", "mode", "last", "median", "first", "/ bound", "first byte")?;
         write!(f, "{:>8}{:>8}{:>7}{:>7}", "origin", "wire", "twice", "lost")?;
         writeln!(f, "{:>11}{:>12}{:>6}", "cpu s/GiB", "memory", "idle")?;

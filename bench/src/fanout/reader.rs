@@ -17,7 +17,7 @@ use shoal::{cluster::Host, fetch};
 use shoal_blob::Digest;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 use super::tools::within;
@@ -48,10 +48,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Starts a client on a host.
-    pub(super) async fn start(host: &Host, url: &str, digest: Digest) -> anyhow::Result<Self> {
+    /// What reads `url` on a host.
+    pub(super) fn of(host: &Host, url: &str) -> anyhow::Result<Command> {
         let mut command = within(host, &std::env::current_exe()?.to_string_lossy());
-        command.arg("fanout-reader").arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.arg("fanout-reader").arg(url);
+        Ok(command)
+    }
+
+    /// Starts a client, and waits until it is ready.
+    pub(super) async fn start(mut command: Command, digest: Digest) -> anyhow::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("start a client")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdin = stdin.context("the client has no standard input")?;
@@ -61,12 +67,16 @@ impl Reader {
         Ok(Self { child, stdin, lines, digest })
     }
 
-    /// Lets it begin, and waits until it has read all.
-    pub(super) async fn read(mut self) -> anyhow::Result<Read> {
+    /// Its process.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Lets it begin, and waits until it has read all. It lives until this is dropped.
+    pub(super) async fn read(&mut self) -> anyhow::Result<Read> {
         self.stdin.write_all(b"go\n").await.context("let a client begin")?;
         let line = self.lines.next_line().await?;
-        let status = self.child.wait().await?;
-        let line = line.with_context(|| format!("a client ended without an answer ({status})"))?;
+        let line = line.context("a client ended without an answer")?;
         let read: Read = serde_json::from_str(&line)?;
         ensure!(read.digest == self.digest, "{} was asked for and {} came", self.digest, read.digest);
         Ok(read)

@@ -10,12 +10,17 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use shoal::cluster::{Cluster, Host};
 use shoal_blob::Digest;
-use tokio::time::{interval, sleep_until};
+use tokio::{
+    process::Command,
+    time::{interval, sleep_until},
+};
 
 use super::{
     lab::{Carried, Lab, Traffic},
     origin::{Layers, Origin, REPOSITORY},
     reader::{Read, Reader},
+    settle::fill_page_cache,
+    torrent::Torrent,
 };
 use crate::cpu::{self, Machine};
 
@@ -33,6 +38,8 @@ pub(super) enum Mode {
     Shoal,
     /// Every node pulls from the origin
     Direct,
+    /// libtorrent on each node, and one at the origin that has all
+    Bittorrent,
 }
 
 /// What a trial is made with.
@@ -98,12 +105,32 @@ impl Bench<'_> {
     pub(super) async fn run(&self, mode: Mode) -> anyhow::Result<Trial> {
         let mut folder = tempfile::Builder::new().prefix("trial-").tempdir_in(self.dir)?;
         folder.disable_cleanup(self.keep);
-        let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
-        let mut trial = match mode {
-            Mode::Direct => self.pull(mode, None, |_, digest| origin.url(digest)).await?,
-            Mode::Shoal => self.through_daemons(folder.path(), &origin).await?,
-        };
-        trial.origin_log_bytes = origin.stop().await?;
+        fill_page_cache(self.dir)?;
+        match mode {
+            Mode::Direct => {
+                let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
+                let read = |node: usize, digest: &Digest| Reader::of(&self.lab.node(node), &origin.url(digest));
+                let mut trial = self.pull(mode, &[], read).await?;
+                trial.origin_log_bytes = origin.stop().await?;
+                Ok(trial)
+            }
+            Mode::Shoal => {
+                let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
+                let mut trial = self.through_daemons(folder.path(), &origin).await?;
+                trial.origin_log_bytes = origin.stop().await?;
+                Ok(trial)
+            }
+            Mode::Bittorrent => self.torrent(folder.path()).await,
+        }
+    }
+
+    async fn torrent(&self, folder: &Path) -> anyhow::Result<Trial> {
+        let nodes: Vec<Host> = (0..self.lab.plan.nodes).map(|node| self.lab.node(node)).collect();
+        let (layer, piece_bytes) = self.layers.only_file(self.dir)?;
+        let torrent = Torrent::start(&self.lab.origin(), &nodes, &layer, piece_bytes, folder).await?;
+        let fetch = |node: usize, _: &Digest| torrent.leech(&nodes[node], node, &folder.join(format!("node-{node}")));
+        let mut trial = self.pull(Mode::Bittorrent, &[], fetch).await?;
+        trial.origin_log_bytes = torrent.stop().await?;
         Ok(trial)
     }
 
@@ -124,10 +151,12 @@ impl Bench<'_> {
         }
         let cluster = builder.start().await?;
         cluster.wait_all_ready().await?;
-        let url = |node: usize, digest: &Digest| {
-            format!("{}/v2/{REPOSITORY}/blobs/{digest}?ns={REGISTRY}", cluster.mirror_url(node))
+        let read = |node: usize, digest: &Digest| {
+            let url = format!("{}/v2/{REPOSITORY}/blobs/{digest}?ns={REGISTRY}", cluster.mirror_url(node));
+            Reader::of(&self.lab.node(node), &url)
         };
-        let outcome = self.pull(Mode::Shoal, Some(&cluster), url).await;
+        let daemons = (0..plan.nodes).map(|node| cluster.pid(node).context("a daemon has ended"));
+        let outcome = self.pull(Mode::Shoal, &daemons.collect::<anyhow::Result<Vec<_>>>()?, read).await;
         let tails = || (0..plan.nodes).map(|node| cluster.log_tail(node)).collect::<Vec<_>>().join("\n");
         let mut trial = outcome.with_context(|| format!("the ends of the daemons' logs:\n{}", tails()))?;
         for (node, figures) in trial.nodes.iter_mut().enumerate() {
@@ -142,34 +171,35 @@ impl Bench<'_> {
         Ok(trial)
     }
 
-    /// Lets every node's clients begin, and watches links and processors until the last has all.
+    /// Lets every node's clients begin, and watches links and processors until the last has all. The processes `daemons` do
+    /// the nodes' work; where there are none the clients do.
     async fn pull(
         &self,
         mode: Mode,
-        cluster: Option<&Cluster>,
-        url: impl Fn(usize, &Digest) -> String,
+        daemons: &[u32],
+        client: impl Fn(usize, &Digest) -> anyhow::Result<Command>,
     ) -> anyhow::Result<Trial> {
-        let hosts: Vec<Host> = (0..self.lab.plan.nodes).map(|node| self.lab.node(node)).collect();
-        let starts = hosts.iter().enumerate().map(|(node, host)| {
+        let starts = (0..self.lab.plan.nodes).map(|node| {
             let digests = self.layers.blobs.iter().map(shoal_registry::Blob::digest);
-            try_join_all(digests.map(|digest| {
-                let url = url(node, &digest);
-                async move { Reader::start(host, &url, digest).await }
-            }))
+            let commands = digests.map(|digest| Ok((client(node, &digest)?, digest)));
+            let commands = commands.collect::<anyhow::Result<Vec<_>>>();
+            async { try_join_all(commands?.into_iter().map(|(command, digest)| Reader::start(command, digest))).await }
         });
-        let readers = try_join_all(starts).await?;
+        let mut readers = try_join_all(starts).await?;
+        let clients = readers.iter().map(|of_node| of_node.iter().filter_map(Reader::pid).collect());
+        let workers: Vec<Vec<u32>> =
+            if daemons.is_empty() { clients.collect() } else { daemons.iter().map(|pid| vec![*pid]).collect() };
         let work = || -> anyhow::Result<Vec<Duration>> {
-            let pids = (0..hosts.len()).map(|node| cluster.map(|cluster| cluster.pid(node).context("a daemon has ended")));
-            pids.map(|pid| pid.map_or(Ok(Duration::ZERO), |pid| cpu::of_process(pid?))).collect()
+            workers.iter().map(|pids| pids.iter().map(|pid| cpu::of_process(*pid)).sum()).collect()
         };
 
         let (worked, machine, lost) = (work()?, Machine::now()?, self.lab.lost_packets()?);
         let mut watch = Watch::begin(self.lab)?;
         let began = Instant::now();
-        let nodes = readers.into_iter().enumerate().map(async |(node, readers)| {
+        let nodes = readers.iter_mut().enumerate().map(async |(node, readers)| {
             let begin = began + self.stagger * node as u32;
             sleep_until(begin.into()).await;
-            let reads = try_join_all(readers.into_iter().map(Reader::read));
+            let reads = try_join_all(readers.iter_mut().map(Reader::read));
             let reads = reads.await.with_context(|| format!("a client of node-{node}"))?;
             anyhow::Ok((reads, began.elapsed().as_secs_f64()))
         });

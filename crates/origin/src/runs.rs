@@ -54,13 +54,7 @@ impl Runs {
     /// Prepares for fetching pieces of a blob of `total` bytes. Asks for nothing yet. The registry is looked up for each run, so
     /// a reload of the configuration takes hold with the next.
     #[must_use]
-    pub fn new(
-        origins: Origins,
-        repository: Repository,
-        digest: Digest,
-        total: u64,
-        settings: RunSettings,
-    ) -> Self {
+    pub fn new(origins: Origins, repository: Repository, digest: Digest, total: u64, settings: RunSettings) -> Self {
         Self {
             origins,
             repository,

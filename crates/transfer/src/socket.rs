@@ -29,7 +29,13 @@ pub(crate) fn bind(addr: SocketAddr, config: &TransferConfig) -> Result<std::net
     let (receive, send) = (socket.recv_buffer_size().unwrap_or(0), socket.send_buffer_size().unwrap_or(0));
     let (wanted_receive, wanted_send) = (config.receive_buffer, config.send_buffer);
     if receive < wanted_receive || send < wanted_send {
-        tracing::debug!(receive, wanted_receive, send, wanted_send, "UDP buffers are smaller than wanted: net.core.rmem_max, wmem_max");
+        tracing::debug!(
+            receive,
+            wanted_receive,
+            send,
+            wanted_send,
+            "UDP buffers are smaller than wanted: net.core.rmem_max, wmem_max"
+        );
     }
     Ok(socket.into())
 }

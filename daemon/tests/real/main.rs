@@ -21,12 +21,7 @@ use shoal_blob::Digest;
 use shoal_registry::{AccessLine, Artifact, Blob};
 use tokio::try_join;
 
-use crate::{
-    containerd::Containerd,
-    docker_registry::DockerRegistry,
-    layout::Layout,
-    needs::Need,
-};
+use crate::{containerd::Containerd, docker_registry::DockerRegistry, layout::Layout, needs::Need};
 
 /// The registry as its users name it: not an address, so that only the mirror knows where it is.
 const REGISTRY: &str = "registry.test";
