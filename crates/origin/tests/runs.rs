@@ -90,17 +90,37 @@ async fn pieces_survive_broken_connections() {
 
 #[tokio::test]
 async fn a_slow_origin_is_asked_over_several_connections() {
-    let (model, digest) = artifact(16 * PIECE);
+    let (model, digest) = artifact(64 * PIECE);
     let registry = registry(&model).await;
-    registry.set_faults(Faults::none().rate(12_000_000));
+    registry.set_faults(Faults::none().rate_of_each(12_000_000));
     let watch = Duration::from_millis(20);
-    let slow = RunSettings { slow: u64::MAX, watch, connections: 3, ..settings() };
-    let mut runs = runs(&registry, digest, 16, slow);
-    want(&mut runs, 0..16);
+    let slow = RunSettings { slow: u64::MAX, watch, connections: 3, in_flight: 64 * PIECE, ..settings() };
+    let mut runs = runs(&registry, digest, 64, slow);
+    want(&mut runs, 0..64);
     let (bytes, done, _) = drain(&mut runs, slow.in_flight).await;
     assert!(bytes.into_values().flatten().eq(bytes_of(model.layer())));
-    assert_eq!(done.len(), 16);
+    assert_eq!(done.len(), 64);
     assert_eq!(registry.counts().blob(&digest).bodies_peak, 3);
+}
+
+#[tokio::test]
+async fn a_link_that_is_full_is_left_to_one_connection() {
+    let (model, digest) = artifact(64 * PIECE);
+    let registry = registry(&model).await;
+    registry.set_faults(Faults::none().rate(24_000_000));
+    let watch = Duration::from_millis(20);
+    let slow = RunSettings { slow: u64::MAX, watch, connections: 4, in_flight: 64 * PIECE, overlap: 1, ..settings() };
+    let mut runs = runs(&registry, digest, 64, slow);
+    want(&mut runs, 0..64);
+    let mut open = Vec::new();
+    while let Some(event) = tokio::time::timeout(LONG, runs.next()).await.expect("the run goes on") {
+        if matches!(event, RunEvent::Done { .. }) {
+            open.push(runs.connections());
+        }
+    }
+    assert_eq!(open.len(), 64);
+    assert!(open.iter().any(|count| *count == 2), "a second one is tried: {open:?}");
+    assert!(open[32..].iter().all(|count| *count <= 1), "and brings nothing: {open:?}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::{
     answer::Body,
     faults::{Cut, Mischief},
     ledger::{Account, Ledger},
+    pacer::Pacer,
     severed::Severed,
     wire::Ending,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Sending {
     left: Range<u64>,
     cut: Option<Cut>,
     delay: Duration,
+    pacer: Option<Pacer>,
     buffer: BytesMut,
     mischief: watch::Receiver<Arc<Mischief>>,
     ending: Arc<Ending>,
@@ -53,13 +55,13 @@ impl Sending {
     ) -> Self {
         account.bodies.up();
         ledger.tell();
-        let (cut, delay) = {
+        let (cut, delay, pacer) = {
             let mischief = mischief.borrow();
-            (mischief.next_cut(range.end - range.start), mischief.first_byte_delay())
+            (mischief.next_cut(range.end - range.start), mischief.first_byte_delay(), mischief.own_pacer())
         };
         let books = Books { ledger, account, whole: range.is_empty() };
         let cut = cut.map(|cut| Cut { after: range.start + cut.after, ..cut });
-        Self { blob, left: range, cut, delay, buffer: BytesMut::new(), mischief, ending, books }
+        Self { blob, left: range, cut, delay, pacer, buffer: BytesMut::new(), mischief, ending, books }
     }
 
     /// The body as the HTTP server takes it.
@@ -84,7 +86,7 @@ impl Sending {
             let room = self.books.account.gate_open().await;
             let mischief = Arc::clone(&self.mischief.borrow());
             let mut wanted = wanted.min(room);
-            if let Some(pacer) = &mischief.pacer {
+            for pacer in [&mischief.pacer, &self.pacer].into_iter().flatten() {
                 wanted = wanted.min(pacer.step());
                 pacer.pay(wanted).await;
             }

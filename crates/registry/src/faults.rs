@@ -17,10 +17,11 @@ use crate::{
 /// All the ways in which the registry misbehaves; none by default. Made by chaining: `Faults::none().rate(100_000)`.
 ///
 /// Replaced while the registry serves, the new rate, refusals and wrong bytes hold at once, also for bodies under way; how
-/// a body ends was decided when it began.
+/// a body ends, and its own rate, were decided when it began.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     rate: Option<u64>,
+    rate_of_each: Option<u64>,
     latency: Duration,
     first_byte_delay: Duration,
     break_after: Option<(Range<u64>, u64)>,
@@ -42,6 +43,13 @@ impl Faults {
     #[must_use]
     pub fn rate(mut self, bytes_per_second: u64) -> Self {
         self.rate = Some(bytes_per_second.max(1));
+        self
+    }
+
+    /// Each blob body gets this many bytes a second (at least 1), however many there are.
+    #[must_use]
+    pub fn rate_of_each(mut self, bytes_per_second: u64) -> Self {
+        self.rate_of_each = Some(bytes_per_second.max(1));
         self
     }
 
@@ -158,6 +166,11 @@ impl Mischief {
 
     pub(crate) const fn latency(&self) -> Duration {
         self.faults.latency
+    }
+
+    /// The rate that a body that begins now has for itself.
+    pub(crate) fn own_pacer(&self) -> Option<Pacer> {
+        self.faults.rate_of_each.map(Pacer::new)
     }
 
     pub(crate) const fn first_byte_delay(&self) -> Duration {

@@ -94,3 +94,99 @@ impl Slots {
         self.open.get(&id).is_some_and(|slot| slot.to == node && unanswered(slot))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shoal_blob::{Digest, Layout, PieceSet};
+    use shoal_proto::trade::{Hello, Lacks, Message};
+
+    use super::*;
+    use crate::trade::{Capacity, Input, Output, Settings, Swarm};
+
+    const PIECES: u32 = 64;
+    const OTHER: NodeId = NodeId::from_bytes([2; 32]);
+
+    /// A node that has everything, and a neighbour that wants it.
+    struct Scene {
+        now: Time,
+        swarm: Swarm,
+        capacity: Capacity,
+        given: Vec<SlotId>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let layout = Layout::with_piece_bytes(u64::from(PIECES) << 20, 1 << 20).unwrap();
+            let (me, digest) = (NodeId::from_bytes([1; 32]), Digest::Sha256([7; 32]));
+            let swarm = Swarm::new(Time::ZERO, me, digest, layout, Settings::default(), String::new(), 1);
+            let swarm = swarm.holding(PieceSet::full(PIECES), &PieceSet::full(PIECES + 1));
+            let mut this = Self { now: Time::ZERO, swarm, capacity: Capacity::new(1, 0), given: Vec::new() };
+            this.tell(Input::Met { node: OTHER, rtt: Duration::from_millis(1) });
+            let have = PieceSet::empty(PIECES);
+            this.hear(Message::Hello(Hello { length: layout.length(), have, wants: true, zone: String::new() }));
+            this
+        }
+
+        fn tell(&mut self, input: Input) {
+            self.swarm.handle(self.now, input, &mut self.capacity);
+            while let Some(output) = self.swarm.poll() {
+                if let Output::Send { message: Message::Slot { slot }, .. } = output {
+                    self.given.push(slot);
+                }
+            }
+        }
+
+        fn hear(&mut self, message: Message) {
+            self.tell(Input::Heard { from: OTHER, message });
+        }
+
+        fn wait(&mut self, span: Duration) {
+            let until = self.now + span;
+            while let Some((at, _)) = self.swarm.poll_timeout().filter(|(at, _)| *at <= until) {
+                self.now = self.now.max(at);
+                self.tell(Input::TimeOut);
+            }
+            self.now = until;
+        }
+
+        fn last(&self) -> SlotId {
+            *self.given.last().expect("a slot was given")
+        }
+
+        /// The neighbour takes a piece with the last slot, which is on its way for so long.
+        fn upload(&mut self, piece: u32, span: Duration) {
+            let slot = self.last();
+            self.hear(Message::Take { slot, piece, lacks: Lacks { before: false, behind: false } });
+            self.wait(span);
+            self.tell(Input::Uploaded { slot, moved: Some((1 << 20, span)) });
+            self.hear(Message::Have { pieces: vec![piece], queue: 0 });
+        }
+    }
+
+    #[test]
+    fn a_slot_waits_as_long_as_late_answers_have_taken() {
+        let mut scene = Scene::new();
+        let (late, first) = (Duration::from_millis(300), scene.last());
+        scene.wait(late);
+        assert!(!scene.swarm.slots.unanswered(first, OTHER), "it has lapsed");
+        scene.hear(Message::Pass { slot: first });
+        // It gets the next one when it has answered what it has been given meanwhile, and says something new.
+        scene.hear(Message::Pass { slot: scene.last() });
+        scene.hear(Message::Have { pieces: vec![0], queue: 0 });
+        let next = scene.last();
+        assert!(!scene.given[..scene.given.len() - 1].contains(&next));
+        scene.wait(late);
+        assert!(scene.swarm.slots.unanswered(next, OTHER), "the answer may still come");
+    }
+
+    #[test]
+    fn uploads_that_were_given_up_teach_how_long_they_take() {
+        let mut scene = Scene::new();
+        (0..3).for_each(|piece| scene.upload(piece, Duration::from_millis(10)));
+        let slow = Duration::from_secs(2);
+        (3..20).for_each(|piece| scene.upload(piece, slow));
+        assert_eq!(scene.swarm.slots.pace.median(), Some(slow));
+    }
+}
