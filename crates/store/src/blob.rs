@@ -192,6 +192,11 @@ impl Blob {
         StoreError::Range { digest: self.digest, start, end, length: self.layout.length(), most }
     }
 
+    /// Whether every piece that the range touches is readable.
+    pub(crate) fn is_readable(&self, range: Range<u64>) -> bool {
+        range.end <= self.layout.length() && self.readable_at(range).is_ok()
+    }
+
     fn readable_at(&self, range: Range<u64>) -> Result<u64, StoreError> {
         let holdings = self.holdings.lock();
         let mut piece = self.layout.piece_at(range.start).filter(|_| !range.is_empty());

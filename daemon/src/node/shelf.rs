@@ -7,7 +7,7 @@ use std::sync::{
 
 use shoal_blob::{Digest, Layout, PieceIndex};
 use shoal_mirror::Failure;
-use shoal_store::{Blob, InUse};
+use shoal_store::{Blob, InUse, Lent, StoreError};
 use shoal_swarm::trade::Source;
 use tokio::sync::watch;
 
@@ -59,6 +59,11 @@ impl Shelf {
 
     pub(super) fn blob(&self) -> &Arc<Blob> {
         self.held.blob()
+    }
+
+    /// The data file, on a descriptor of its own; `None` where the store's disk has none to give.
+    pub(super) fn lend(&self) -> Result<Option<Lent>, StoreError> {
+        self.held.lend()
     }
 
     pub(super) fn digest(&self) -> &Digest {
