@@ -16,6 +16,8 @@ use shoal::{cluster::Cluster, config::Size, fetch};
 use shoal_blob::Digest;
 use shoal_registry::{Artifact, Registry};
 
+use crate::{program, workshop};
+
 const REPOSITORY: &str = "models/shoal-bench";
 /// The seed of the synthetic weights.
 const SEED: u64 = 8_589_934_592;
@@ -73,13 +75,9 @@ struct NodeReport {
 
 /// Starts an origin and daemons, pulls the layer through every one of them, and reads how much memory each has had.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let program = program(args.shoal.as_deref())?;
+    let program = program::find(args.shoal.as_deref())?;
     let nodes = usize::from(args.nodes);
-    let folder = tempfile::Builder::new()
-        .prefix("shoal-bench-")
-        .tempdir_in(&args.dir)
-        .with_context(|| format!("make a folder in {}; `--dir` names another", args.dir.display()))?;
-    check_room(folder.path(), nodes, args.size.0)?;
+    let folder = workshop::set_up(&args.dir, (nodes as u64).saturating_mul(args.size.0.saturating_add(BESIDE)))?;
     let artifact = Artifact::synthetic(REPOSITORY, "v1", args.size.0, SEED);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(args, &program, nodes, folder.path(), artifact))
@@ -145,33 +143,6 @@ async fn pull(url: &str, length: u64) -> anyhow::Result<Digest> {
     Ok(Digest::Sha256(hasher.finalize().into()))
 }
 
-/// The daemon's program: the one that was named, or that which was built beside this one.
-fn program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => std::env::current_exe().context("find this program")?.with_file_name("shoal"),
-    };
-    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
-    if !path.is_file() {
-        bail!(
-            "there is no program {}; `cargo build{profile} -p shoal` makes it, `--shoal` names another",
-            path.display()
-        );
-    }
-    Ok(path)
-}
-
-fn check_room(folder: &Path, nodes: usize, bytes: u64) -> anyhow::Result<()> {
-    let status = rustix::fs::statvfs(folder)?;
-    let free = status.f_bavail.saturating_mul(status.f_frsize);
-    let needed = (nodes as u64).saturating_mul(bytes.saturating_add(BESIDE));
-    if free < needed {
-        let (folder, free, needed) = (folder.display(), shown(free), shown(needed));
-        bail!("{folder} has {free} free and {needed} are needed: use a smaller `--size`, or another `--dir`");
-    }
-    Ok(())
-}
-
 impl Report {
     /// # Errors
     /// When a daemon had more than the limit, or the origin sent more than the layer.
@@ -217,11 +188,5 @@ mod tests {
         assert!(report(100, 10).check().is_ok());
         assert!(report(101, 10).check().unwrap_err().to_string().contains("node-0"));
         assert!(report(100, 11).check().unwrap_err().to_string().contains("11 bytes"));
-    }
-
-    #[test]
-    fn a_program_that_is_not_there_is_told_how_to_be_made() {
-        let error = program(Some(Path::new("/nowhere/shoal"))).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/shoal") && error.contains("cargo build"), "{error}");
     }
 }

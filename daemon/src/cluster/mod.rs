@@ -74,6 +74,12 @@ impl Cluster {
         &self.dir
     }
 
+    /// Where a daemon's mirror listens.
+    #[must_use]
+    pub fn mirror_addr(&self, node: usize) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.nodes[node].ports.mirror).into()
+    }
+
     /// Where a daemon's mirror answers, as in `http://127.0.0.1:12345`.
     #[must_use]
     pub fn mirror_url(&self, node: usize) -> String {
