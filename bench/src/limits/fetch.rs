@@ -1,5 +1,7 @@
 //! A fetch from one daemon into another that nobody reads, against the parts that it is made of.
 
+use std::sync::Arc;
+
 use anyhow::{Context, ensure};
 use shoal::cluster::Cluster;
 use shoal_registry::{Faults, Registry};
@@ -15,23 +17,25 @@ use super::{
 
 /// How much more of the processors a fetch may need than its parts do.
 const MOST_CPU: f64 = 1.15;
+/// What a fetch needs of memory beside the layer's pages.
+const BESIDE: u64 = 64 << 20;
 
 pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Comparison>> {
     let bytes = setting.layer.bytes();
     let origin = setting.layer.origin(Faults::none()).await?;
     let mut pair = Pair::start(setting.layer.file()).await?;
-    let mut material = Material::make();
+    let material = Arc::new(Material::make());
     let (mut fetches, mut quic, mut hashes, mut writes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..setting.rounds {
-        fetches.push(fetch(setting, &origin).await?);
+        fetches.push(fetch(setting, &origin, &material).await?);
         quic.push(pair.run(bytes).await?);
-        let path = setting.folder.join("raw");
-        let (hashed, written);
-        (material, hashed, written) = spawn_blocking(move || {
-            let (hashed, written) = (material.hash(bytes)?, material.write(bytes, &path)?);
-            anyhow::Ok((material, hashed, written))
-        })
-        .await??;
+        let (material, path) = (material.clone(), setting.folder.join("raw"));
+        let parts = spawn_blocking(move || {
+            let hashed = material.hash(bytes)?;
+            material.warm(bytes, &path)?;
+            anyhow::Ok((hashed, material.write(bytes, &path)?))
+        });
+        let (hashed, written) = parts.await??;
         hashes.push(hashed);
         writes.push(written);
     }
@@ -48,7 +52,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Compari
 }
 
 /// One daemon has the layer, another fetches it. Its client asks for the last byte, which comes when all others are there.
-async fn fetch(setting: &Setting<'_>, origin: &Registry) -> anyhow::Result<Cost> {
+async fn fetch(setting: &Setting<'_>, origin: &Registry, material: &Arc<Material>) -> anyhow::Result<Cost> {
     let (bytes, path) = (setting.layer.bytes(), setting.layer.path(origin));
     let folder = tempfile::tempdir_in(setting.folder)?;
     let cluster = Cluster::builder(setting.program)
@@ -63,6 +67,8 @@ async fn fetch(setting: &Setting<'_>, origin: &Registry) -> anyhow::Result<Cost>
         spawn_blocking(move || client::get(mirror, &path, range.as_deref(), expected))
     };
     pull(0, None, bytes).await??;
+    let (warming, scratch) = (material.clone(), setting.folder.join("raw"));
+    spawn_blocking(move || warming.warm(bytes + BESIDE, &scratch)).await??;
     let pids: Vec<u32> = (0..2).filter_map(|node| cluster.pid(node)).collect();
     let meter = Meter::start(&pids)?;
     let last = bytes - 1;

@@ -40,6 +40,8 @@ pub struct Blob {
     pub(crate) holdings: Mutex<Holdings>,
     /// Told whenever a write has ended.
     written: Condvar,
+    /// Held while a piece is written. File systems let one in at a time to write to a file, and have the others spin.
+    pen: Mutex<()>,
     /// `None` once the blob has left the store. Held for short operations only.
     pub(crate) papers: Mutex<Option<Papers>>,
     /// Whoever syncs the sidecar and then writes the record, or changes whether the blob is complete: one at a time. Taken
@@ -74,6 +76,7 @@ impl Blob {
             data,
             holdings: Mutex::new(Holdings::new(record)),
             written: Condvar::new(),
+            pen: Mutex::new(()),
             papers: Mutex::new(Some(papers)),
             recording: Mutex::new(()),
         }
@@ -135,7 +138,10 @@ impl Blob {
             }
         }
         let offset = self.layout.offset(index);
-        let outcome = self.with_data("write a piece to", |file| file.write_all_at(piece.bytes(), offset));
+        let outcome = self.with_data("write a piece to", |file| {
+            let _pen = self.pen.lock();
+            file.write_all_at(piece.bytes(), offset)
+        });
         let due = self.holdings.lock().end_write(index, outcome.is_ok());
         self.written.notify_all();
         outcome?;
