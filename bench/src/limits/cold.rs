@@ -61,8 +61,8 @@ async fn seconds(
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--output", "/dev/null"]);
     curl.args(["--write-out", "%{size_download} %{time_total}", &url]).kill_on_drop(true);
-    let told = curl.stderr(Stdio::inherit()).output().await.context("run curl")?;
-    ensure!(told.status.success(), "curl {url}: {}", told.status);
+    let told = curl.output().await.context("run curl")?;
+    ensure!(told.status.success(), "curl {url}: {}", String::from_utf8_lossy(&told.stderr).trim());
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     let (came, took) = told.split_once(' ').context("curl was asked for two figures")?;
     ensure!(came == bytes.to_string(), "curl had {came} of {bytes} bytes of {url}");

@@ -23,6 +23,9 @@ use crate::{
     sidecar::Sidecar,
 };
 
+/// How many bytes are written before they are worth a sync of their own.
+const SYNC_EVERY: u64 = 32 << 20;
+
 /// A blob that has its place in the store: whole, in part, or still empty.
 ///
 /// All methods may be called from many threads at once. Hold an [`InUse`] while a blob is read or downloaded: without one it
@@ -42,6 +45,8 @@ pub struct Blob {
     written: Condvar,
     /// Held while a piece is written. File systems let one in at a time to write to a file, and have the others spin.
     pen: Mutex<()>,
+    /// Bytes written since a sync was last due.
+    unsynced: AtomicU64,
     /// `None` once the blob has left the store. Held for short operations only.
     pub(crate) papers: Mutex<Option<Papers>>,
     /// Whoever syncs the sidecar and then writes the record, or changes whether the blob is complete: one at a time. Taken
@@ -77,6 +82,7 @@ impl Blob {
             holdings: Mutex::new(Holdings::new(record)),
             written: Condvar::new(),
             pen: Mutex::new(()),
+            unsynced: AtomicU64::new(0),
             papers: Mutex::new(Some(papers)),
             recording: Mutex::new(()),
         }
@@ -145,10 +151,18 @@ impl Blob {
         let due = self.holdings.lock().end_write(index, outcome.is_ok());
         self.written.notify_all();
         outcome?;
+        self.unsynced.fetch_add(piece.bytes().len() as u64, Ordering::Relaxed);
         if due {
             self.record_if_free();
         }
         Ok(())
+    }
+
+    /// Whether so much has been written that [`Blob::sync_ahead`] should be called now; says so once for each 32 MiB.
+    #[must_use]
+    pub fn is_sync_due(&self) -> bool {
+        let due = |bytes: u64| (bytes >= SYNC_EVERY).then_some(0);
+        self.unsynced.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
 
     fn fitting(&self, piece: &VerifiedPiece) -> Result<PieceIndex, StoreError> {
