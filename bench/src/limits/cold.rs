@@ -45,12 +45,7 @@ async fn cold(setting: &Setting<'_>, origin: &Registry, with_curl: bool) -> anyh
 }
 
 /// How long one whole read takes.
-async fn seconds(
-    setting: &Setting<'_>,
-    origin: &Registry,
-    server: SocketAddr,
-    with_curl: bool,
-) -> anyhow::Result<f64> {
+async fn seconds(setting: &Setting<'_>, origin: &Registry, server: SocketAddr, with_curl: bool) -> anyhow::Result<f64> {
     let (bytes, path) = (setting.layer.bytes(), setting.layer.path(origin));
     if !with_curl {
         let begun = Instant::now();

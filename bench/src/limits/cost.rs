@@ -66,7 +66,8 @@ impl<'a> Meter<'a> {
 
 /// The processor time that processes have had, in user and in system mode, to a hundredth of a second.
 fn cpu(pids: &[u32]) -> anyhow::Result<Duration> {
-    let ticks: Option<Vec<u64>> = pids.iter().map(|pid| ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect();
+    let ticks: Option<Vec<u64>> =
+        pids.iter().map(|pid| ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect();
     let ticks: u64 = ticks.context("a process that is measured has ended, or /proc is not there")?.iter().sum();
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }

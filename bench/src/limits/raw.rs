@@ -50,7 +50,8 @@ impl Material {
     /// Writes so many bytes into a new file, piece by piece at its place; the file is removed.
     pub(super) fn write(&self, bytes: u64, path: &Path) -> anyhow::Result<Cost> {
         let file = File::create_new(path).with_context(|| format!("make {}", path.display()))?;
-        let cost = Cost::of(bytes, || Ok(self.pieces(bytes).try_for_each(|(at, piece)| file.write_all_at(piece, at))?));
+        let cost =
+            Cost::of(bytes, || Ok(self.pieces(bytes).try_for_each(|(at, piece)| file.write_all_at(piece, at))?));
         std::fs::remove_file(path)?;
         cost
     }

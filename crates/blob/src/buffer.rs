@@ -13,8 +13,20 @@ pub struct PieceBuffer {
     layout: Layout,
     index: PieceIndex,
     bytes: BytesMut,
-    hashing: Option<(Midstate, PieceHasher)>,
+    hashing: Option<Hashing>,
 }
+
+/// How far a piece has been hashed.
+#[derive(Debug)]
+struct Hashing {
+    from: Midstate,
+    hasher: PieceHasher,
+    /// How many of the piece's bytes the hasher has had.
+    done: usize,
+}
+
+/// How many bytes are hashed at once: whole blocks, many datagrams' worth, and few enough to be in the nearest cache still.
+const HASH_STEP: usize = 16 << 10;
 
 /// A piece whose bytes took one midstate to another. The store accepts nothing else.
 ///
@@ -69,7 +81,8 @@ impl PieceBuffer {
     /// The same, hashing from `from` while it fills.
     #[must_use]
     pub fn hashing_from(layout: Layout, index: PieceIndex, from: Midstate) -> Self {
-        Self { hashing: Some((from, PieceHasher::new(from))), ..Self::new(layout, index) }
+        let hashing = Hashing { from, hasher: PieceHasher::new(from), done: 0 };
+        Self { hashing: Some(hashing), ..Self::new(layout, index) }
     }
 
     /// Which piece this is.
@@ -93,8 +106,10 @@ impl PieceBuffer {
             return Err(Overlong { index: self.index, expected: self.layout.piece_len(self.index) });
         }
         self.bytes.extend_from_slice(bytes);
-        if let Some((_, hasher)) = &mut self.hashing {
-            hasher.update(bytes);
+        if let Some(Hashing { hasher, done, .. }) = &mut self.hashing {
+            let due = self.bytes.len() - self.bytes.len() % HASH_STEP;
+            hasher.update(&self.bytes[*done..due]);
+            *done = due;
         }
         Ok(())
     }
@@ -120,7 +135,10 @@ impl PieceBuffer {
             return Err(Refuted::Short { index: self.index, expected, received });
         }
         let hasher = match self.hashing {
-            Some((start, hasher)) if start == from => hasher,
+            Some(Hashing { from: start, mut hasher, done }) if start == from => {
+                hasher.update(&self.bytes[done..]);
+                hasher
+            }
             _ => {
                 let mut hasher = PieceHasher::new(from);
                 hasher.update(&self.bytes);

@@ -12,7 +12,9 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{ByteStream, Chunk, Failure, MirrorCounts, ReadEnded, counts::Held, loans::Loans, payload::Payload, wire::Flush};
+use crate::{
+    ByteStream, Chunk, Failure, MirrorCounts, ReadEnded, counts::Held, loans::Loans, payload::Payload, wire::Flush,
+};
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -59,13 +61,7 @@ pub(crate) struct Surroundings {
 
 impl BlobBody {
     /// A body of `length` bytes, which are `first` and then `bytes`.
-    pub(crate) fn new(
-        bytes: ByteStream,
-        first: Option<Chunk>,
-        length: u64,
-        about: &str,
-        around: Surroundings,
-    ) -> Self {
+    pub(crate) fn new(bytes: ByteStream, first: Option<Chunk>, length: u64, about: &str, around: Surroundings) -> Self {
         let Surroundings { flush, loans, cut, counts, permit } = around;
         let held = Held::new(&counts, |counts| &counts.open_readers);
         Self {

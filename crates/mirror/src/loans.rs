@@ -93,9 +93,6 @@ impl Loans {
 
 /// Whether it says that the client has no room just now, or is gone.
 fn is_of_the_socket(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, NotConnected, TimedOut, WouldBlock};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | Interrupted | NotConnected | TimedOut | WouldBlock
-    )
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, WouldBlock};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut | WouldBlock)
 }

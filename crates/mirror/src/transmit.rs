@@ -12,19 +12,25 @@ mod linux {
         io::{self, IoSlice},
     };
 
-    use rustix::net::{SendAncillaryBuffer, SendFlags};
+    use rustix::{
+        io::retry_on_intr,
+        net::{SendAncillaryBuffer, SendFlags},
+    };
     use tokio::net::TcpStream;
 
     /// Sends up to `most` bytes of a file; 0 where it ends.
     pub(crate) fn transmit(socket: &TcpStream, file: &File, from: u64, most: usize) -> io::Result<usize> {
-        let mut offset = from;
-        Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), most)?)
+        let send = || {
+            let mut offset = from;
+            rustix::fs::sendfile(socket, file, Some(&mut offset), most)
+        };
+        Ok(retry_on_intr(send)?)
     }
 
     /// Writes bytes that others follow at once: they share a packet.
     pub(crate) fn write_more(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-        Ok(rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?)
+        Ok(retry_on_intr(|| rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags))?)
     }
 }
 

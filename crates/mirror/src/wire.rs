@@ -61,12 +61,7 @@ impl Flush {
 }
 
 impl Wire {
-    pub(crate) fn new(
-        socket: Arc<TcpStream>,
-        flush: Arc<Flush>,
-        loans: Arc<Loans>,
-        stall_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(socket: Arc<TcpStream>, flush: Arc<Flush>, loans: Arc<Loans>, stall_timeout: Duration) -> Self {
         Self { socket, flush, loans, stall_timeout, stall: None, stalling: false }
     }
 
