@@ -12,7 +12,7 @@ use super::{
     comparison::{Comparison, Goal, Unit},
     cost::{Cost, Meter, compare, figures},
     quic::Pair,
-    raw::Material,
+    raw::{self, Material},
 };
 
 /// How much more of the processors a fetch may need than its parts do.
@@ -29,11 +29,12 @@ pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Compari
     for _ in 0..setting.rounds {
         fetches.push(fetch(setting, &origin, &material).await?);
         quic.push(pair.run(bytes).await?);
-        let (material, path) = (material.clone(), setting.folder.join("raw"));
+        let (material, folder) = (material.clone(), setting.folder.to_owned());
         let parts = spawn_blocking(move || {
             let hashed = material.hash(bytes)?;
-            material.warm(bytes, &path)?;
-            anyhow::Ok((hashed, material.write(bytes, &path)?))
+            // The first file leaves warm memory to the second.
+            material.write(bytes, &folder)?;
+            anyhow::Ok((hashed, material.write(bytes, &folder)?.1))
         });
         let (hashed, written) = parts.await??;
         hashes.push(hashed);
@@ -67,10 +68,11 @@ async fn fetch(setting: &Setting<'_>, origin: &Registry, material: &Arc<Material
         spawn_blocking(move || client::get(mirror, &path, range.as_deref(), expected))
     };
     pull(0, None, bytes).await??;
-    let (warming, scratch) = (material.clone(), setting.folder.join("raw"));
-    spawn_blocking(move || warming.warm(bytes + BESIDE, &scratch)).await??;
+    let (material, scratch) = (material.clone(), setting.folder.to_owned());
+    let (warm, _) = spawn_blocking(move || material.write(bytes + BESIDE, &scratch)).await??;
     let pids: Vec<u32> = (0..2).filter_map(|node| cluster.pid(node)).collect();
     let meter = Meter::start(&pids)?;
+    let giving_back = spawn_blocking(move || raw::give_back(&warm));
     let last = bytes - 1;
     let asked = pull(1, Some(format!("bytes={last}-{last}")), 1).await?;
     let cost = meter.stop(bytes)?;
@@ -78,6 +80,7 @@ async fn fetch(setting: &Setting<'_>, origin: &Registry, material: &Arc<Material
     let figures = cluster.blob(1, &setting.layer.digest()).await?.context("node-1 knows nothing of the layer")?;
     let (from_peers, from_origin) = (figures.bytes_from_peers, figures.bytes_from_origin);
     ensure!(from_peers == bytes, "node-1 had {from_peers} of {bytes} bytes from node-0, {from_origin} from the origin");
+    giving_back.await??;
     cluster.shutdown().await?;
     Ok(cost)
 }

@@ -1,6 +1,6 @@
 //! The raw parts: hashing and writing, alone.
 
-use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, hint::black_box, os::unix::fs::FileExt, path::Path, time::Duration};
 
 use anyhow::Context;
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,10 @@ use super::cost::Cost;
 const PIECE: usize = 1 << 20;
 /// More than a core's caches hold, so that the bytes come from memory.
 const PIECES: usize = 64;
+
+/// Memory is given back in such steps, about as fast as a fetch takes it.
+const GIVE_BACK: u64 = 16 << 20;
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(30);
 
 /// Bytes to work on.
 pub(super) struct Material(Vec<u8>);
@@ -40,19 +44,27 @@ impl Material {
         })
     }
 
-    /// Writes so many bytes into a new file and removes it, so that whoever writes next finds memory that was used before. A
-    /// virtual machine has its memory from its host page by page, when it is first touched; that costs ten times as much as
-    /// writing to it does, and whoever happens to touch it first is charged.
-    pub(super) fn warm(&self, bytes: u64, path: &Path) -> anyhow::Result<()> {
-        self.write(bytes, path).map(drop)
-    }
-
-    /// Writes so many bytes into a new file, piece by piece at its place; the file is removed.
-    pub(super) fn write(&self, bytes: u64, path: &Path) -> anyhow::Result<Cost> {
-        let file = File::create_new(path).with_context(|| format!("make {}", path.display()))?;
+    /// Writes so many bytes into a file that has no name, piece by piece at its place.
+    pub(super) fn write(&self, bytes: u64, folder: &Path) -> anyhow::Result<(File, Cost)> {
+        let file = tempfile::tempfile_in(folder).with_context(|| format!("make a file in {}", folder.display()))?;
         let cost =
-            Cost::of(bytes, || Ok(self.pieces(bytes).try_for_each(|(at, piece)| file.write_all_at(piece, at))?));
-        std::fs::remove_file(path)?;
-        cost
+            Cost::of(bytes, || Ok(self.pieces(bytes).try_for_each(|(at, piece)| file.write_all_at(piece, at))?))?;
+        Ok((file, cost))
     }
+}
+
+/// Gives the memory that holds a file back to the system, little by little, so that whoever writes meanwhile finds memory that
+/// was used before. Blocks until all is given back.
+///
+/// A virtual machine has its memory from its host, page by page, when it is touched for the first time, and gives back what
+/// has been free for two seconds. Such a page costs ten times what writing to it does, and whoever happens to touch it is
+/// charged.
+pub(super) fn give_back(file: &File) -> std::io::Result<()> {
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        left = left.saturating_sub(GIVE_BACK);
+        file.set_len(left)?;
+        std::thread::sleep(GIVE_BACK_EVERY);
+    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ pub(super) async fn receive(
     }
     let layout = *shelf.layout();
     let mut stream = incoming.accept(u64::from(layout.piece_len(piece)));
-    let mut buffer = PieceBuffer::hashing_from(layout, piece, link.from);
+    let mut buffer = PieceBuffer::hashing_from(layout, piece, link.from).reusing(&shelf.spares);
     let fault = loop {
         match stream.read_chunk().await {
             Ok(Some(bytes)) if buffer.push(&bytes).is_ok() => shelf.sources.add(from, bytes.len() as u64),

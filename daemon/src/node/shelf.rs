@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use shoal_blob::{Digest, Layout, PieceIndex};
+use shoal_blob::{Digest, Layout, PieceIndex, Spares};
 use shoal_mirror::Failure;
 use shoal_store::{Blob, InUse, Lent, StoreError};
 use shoal_swarm::trade::Source;
@@ -50,11 +50,13 @@ pub(super) struct Shelf {
     held: InUse,
     standing: watch::Sender<Standing>,
     pub(super) sources: Arc<Sources>,
+    /// Memory for pieces on their way in.
+    pub(super) spares: Spares,
 }
 
 impl Shelf {
     pub(super) fn new(held: InUse, sources: Arc<Sources>) -> Self {
-        Self { held, standing: watch::Sender::default(), sources }
+        Self { held, standing: watch::Sender::default(), sources, spares: Spares::default() }
     }
 
     pub(super) fn blob(&self) -> &Arc<Blob> {
