@@ -2,15 +2,19 @@
 //!
 //! * `fanout`: real daemons on real, shaped links, beside what else one could do;
 //! * `simulate`: whole fleets in virtual time, and how near they come to what no protocol can beat;
+//! * `limits`: a fetch, the mirror, the verifier and a cold pull beside the raw parts that they are made of;
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
 //! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
 
 mod cpu;
 mod fanout;
+mod limits;
+mod median;
 mod memory;
 mod program;
 mod simulate;
 mod verify;
+mod workshop;
 
 use std::{fmt::Display, process::ExitCode};
 
@@ -33,12 +37,20 @@ enum Command {
     FanoutOrigin(fanout::OriginArgs),
     #[command(hide = true)]
     FanoutReader(fanout::ReaderArgs),
+    /// What Shoal costs beside the raw parts that it is made of, as ratios, each against its goal
+    Limits(limits::Args),
     /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
     Memory(memory::Args),
     /// Whole fleets in virtual time, held against the bound; fails when a gate is missed
     Simulate(simulate::Args),
     /// The speed of checking pieces against their chain, as a ratio to SHA-256 alone
     Verify(verify::Args),
+    /// One end of a raw QUIC connection, for `limits`
+    #[command(subcommand, hide = true)]
+    RawQuic(limits::End),
+    /// A plain file server, for `limits`
+    #[command(hide = true)]
+    ServeFile(limits::Plain),
 }
 
 fn main() -> ExitCode {
@@ -46,12 +58,18 @@ fn main() -> ExitCode {
         Command::Fanout(args) => fanout::run(&args).and_then(|outcome| show(&outcome, args.json)),
         Command::FanoutOrigin(args) => fanout::serve_origin(&args),
         Command::FanoutReader(args) => fanout::read(&args),
+        Command::Limits(args) => limits::run(&args).and_then(|report| {
+            show(&report, args.json)?;
+            if args.check { report.check() } else { Ok(()) }
+        }),
         Command::Memory(args) => memory::run(&args).and_then(|report| {
             show(&report, args.json)?;
             report.check()
         }),
         Command::Simulate(args) => simulate::run(&args),
         Command::Verify(args) => verify::run(&args).and_then(|report| show(&report, args.json)),
+        Command::RawQuic(end) => limits::end_of_raw_quic(&end),
+        Command::ServeFile(plain) => limits::serve_plainly(&plain),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

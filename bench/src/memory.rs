@@ -16,6 +16,8 @@ use shoal::{cluster::Cluster, config::Size, fetch};
 use shoal_blob::Digest;
 use shoal_registry::{Artifact, Registry};
 
+use crate::{program, workshop};
+
 const REPOSITORY: &str = "models/shoal-bench";
 /// The seed of the synthetic weights.
 const SEED: u64 = 8_589_934_592;
@@ -73,13 +75,9 @@ struct NodeReport {
 
 /// Starts an origin and daemons, pulls the layer through every one of them, and reads how much memory each has had.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let program = crate::program::named_or_beside(args.shoal.as_deref())?;
+    let program = program::find(args.shoal.as_deref())?;
     let nodes = usize::from(args.nodes);
-    let folder = tempfile::Builder::new()
-        .prefix("shoal-bench-")
-        .tempdir_in(&args.dir)
-        .with_context(|| format!("make a folder in {}; `--dir` names another", args.dir.display()))?;
-    check_room(folder.path(), nodes, args.size.0)?;
+    let folder = workshop::set_up(&args.dir, (nodes as u64).saturating_mul(args.size.0.saturating_add(BESIDE)))?;
     let artifact = Artifact::synthetic(REPOSITORY, "v1", args.size.0, SEED);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(args, &program, nodes, folder.path(), artifact))
@@ -143,17 +141,6 @@ async fn pull(url: &str, length: u64) -> anyhow::Result<Digest> {
         done += bytes.len() as u64;
     }
     Ok(Digest::Sha256(hasher.finalize().into()))
-}
-
-fn check_room(folder: &Path, nodes: usize, bytes: u64) -> anyhow::Result<()> {
-    let status = rustix::fs::statvfs(folder)?;
-    let free = status.f_bavail.saturating_mul(status.f_frsize);
-    let needed = (nodes as u64).saturating_mul(bytes.saturating_add(BESIDE));
-    if free < needed {
-        let (folder, free, needed) = (folder.display(), shown(free), shown(needed));
-        bail!("{folder} has {free} free and {needed} are needed: use a smaller `--size`, or another `--dir`");
-    }
-    Ok(())
 }
 
 impl Report {

@@ -1,11 +1,11 @@
-//! The daemon's program that is measured.
+//! The daemon's program.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// The one that was named, or that which was built beside this one.
-pub(crate) fn named_or_beside(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The program that was named, or that which was built beside this one.
+pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match named {
         Some(path) => path.to_owned(),
         None => std::env::current_exe().context("find this program")?.with_file_name("shoal"),
@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_told_how_to_be_made() {
-        let error = named_or_beside(Some(Path::new("/nowhere/shoal"))).unwrap_err().to_string();
+        let error = find(Some(Path::new("/nowhere/shoal"))).unwrap_err().to_string();
         assert!(error.contains("/nowhere/shoal") && error.contains("cargo build"), "{error}");
     }
 }

@@ -16,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 use shoal_blob::{Algorithm, Layout, Link, Midstate, PieceBuffer, PieceIndex};
 use shoal_registry::Noise;
 
+use crate::median::median;
+
 /// The arguments of `shoal-bench verify`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -35,11 +37,11 @@ pub(crate) struct Report {
     piece_bytes: u32,
     rounds: u16,
     /// SHA-256 over all the bytes on one thread.
-    raw_bytes_per_second: f64,
+    pub(crate) raw_bytes_per_second: f64,
     /// The speed of checking on one thread, as a multiple of that; above 1 is faster.
-    one_thread: f64,
+    pub(crate) one_thread: f64,
     /// The speed of checking on two threads, as a multiple of that.
-    two_threads: f64,
+    pub(crate) two_threads: f64,
 }
 
 const PIECE_BYTES: u32 = 4 << 20;
@@ -56,8 +58,13 @@ struct Blob {
 
 /// Measures.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
+    measure(args.rounds)
+}
+
+/// Measures in so many rounds.
+pub(crate) fn measure(rounds: u16) -> anyhow::Result<Report> {
     let blob = Blob::make()?;
-    let rounds = (0..args.rounds).map(|_| {
+    let measured = (0..rounds).map(|_| {
         let raw = timed(|| {
             black_box(Sha256::digest(black_box(&blob.bytes)));
         });
@@ -65,16 +72,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
         let two = timed(|| blob.check(2));
         (raw, one, two)
     });
-    let rounds: Vec<_> = rounds.collect();
+    let measured: Vec<_> = measured.collect();
     let ratio = |of: fn(&(Duration, Duration, Duration)) -> Duration| {
-        median(rounds.iter().map(|round| round.0.as_secs_f64() / of(round).as_secs_f64()).collect())
+        median(measured.iter().map(|round| round.0.as_secs_f64() / of(round).as_secs_f64()).collect())
     };
     Ok(Report {
         bytes: blob.bytes.len(),
         piece_bytes: PIECE_BYTES,
-        rounds: args.rounds,
+        rounds,
         raw_bytes_per_second: blob.bytes.len() as f64
-            / median(rounds.iter().map(|round| round.0.as_secs_f64()).collect()),
+            / median(measured.iter().map(|round| round.0.as_secs_f64()).collect()),
         one_thread: ratio(|round| round.1),
         two_threads: ratio(|round| round.2),
     })
@@ -128,12 +135,6 @@ fn timed(work: impl FnOnce()) -> Duration {
     begun.elapsed()
 }
 
-/// The middle value; the upper one of two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, piece_bytes, rounds, raw_bytes_per_second, one_thread, two_threads } = self;
@@ -143,16 +144,5 @@ impl fmt::Display for Report {
         writeln!(f, "SHA-256 alone, one thread    {}/s", shown(*raw_bytes_per_second as u64))?;
         writeln!(f, "checking, one thread         {one_thread:.2} x that")?;
         writeln!(f, "checking, two threads        {two_threads:.2} x that")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![1.0]), 1.0);
     }
 }

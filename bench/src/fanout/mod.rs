@@ -16,7 +16,7 @@ mod trial;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use shoal::config::Size;
 
 use self::{
@@ -26,6 +26,10 @@ use self::{
     rate::Rate,
     trial::{Bench, Mode},
 };
+use crate::{program, workshop};
+
+/// What a node's index and log may take on disk beside the layers.
+const BESIDE: u64 = 64 << 20;
 pub(crate) use self::{
     origin::{OriginArgs, run as serve_origin},
     reader::{ReaderArgs, run as read},
@@ -107,11 +111,9 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// Makes the network, runs all trials, and takes it away again, also when it is interrupted.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     ensure!((0.0..=3600.0).contains(&args.stagger), "`--stagger` takes 0 to 3600 seconds");
-    let program = crate::program::named_or_beside(args.shoal.as_deref())?;
-    let mut folder = tempfile::Builder::new()
-        .prefix("shoal-bench-")
-        .tempdir_in(&args.dir)
-        .with_context(|| format!("make a folder in {}; `--dir` names another", args.dir.display()))?;
+    let program = program::find(args.shoal.as_deref())?;
+    let needed = args.size.0.saturating_add(BESIDE).saturating_mul(u64::from(args.nodes) + 1);
+    let mut folder = workshop::set_up(&args.dir, needed)?;
     if args.keep {
         folder.disable_cleanup(true);
         eprintln!("the logs stay in {}", folder.path().display());

@@ -9,6 +9,7 @@ use shoal_blob::Layout;
 use shoal_simulator::bound::{Bound, Fleet};
 
 use super::trial::{Bench, Mode, Trial};
+use crate::median::median;
 
 /// All trials of one network, and the bound that they are divided by.
 #[derive(Debug, Serialize)]
@@ -145,12 +146,6 @@ impl Mode {
             Self::Bittorrent => "torrent",
         }
     }
-}
-
-/// The middle value; the upper one of two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 impl fmt::Display for Outcome {

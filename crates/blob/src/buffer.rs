@@ -1,8 +1,8 @@
 //! Bytes on their way in, and the piece they become once they have been checked.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::{Layout, Link, Midstate, PieceIndex, midstate::PieceHasher};
+use crate::{Layout, Link, Midstate, PieceIndex, Spares, midstate::PieceHasher};
 
 /// A piece being received: bytes of no standing. It hashes while it fills where the midstate before it is known, so that
 /// each byte is read while still in the cache.
@@ -12,9 +12,22 @@ use crate::{Layout, Link, Midstate, PieceIndex, midstate::PieceHasher};
 pub struct PieceBuffer {
     layout: Layout,
     index: PieceIndex,
-    bytes: BytesMut,
-    hashing: Option<(Midstate, PieceHasher)>,
+    bytes: Vec<u8>,
+    spares: Option<Spares>,
+    hashing: Option<Hashing>,
 }
+
+/// How far a piece has been hashed.
+#[derive(Debug)]
+struct Hashing {
+    from: Midstate,
+    hasher: PieceHasher,
+    /// How many of the piece's bytes the hasher has had.
+    done: usize,
+}
+
+/// How many bytes are hashed at once: whole blocks, many datagrams' worth, and few enough to be in the nearest cache still.
+const HASH_STEP: usize = 16 << 10;
 
 /// A piece whose bytes took one midstate to another. The store accepts nothing else.
 ///
@@ -59,17 +72,23 @@ pub enum Refuted {
 }
 
 impl PieceBuffer {
-    /// An empty buffer for one piece; allocates the piece's length.
+    /// An empty buffer for one piece; its first bytes allocate the piece's length.
     #[must_use]
     pub fn new(layout: Layout, index: PieceIndex) -> Self {
-        let bytes = BytesMut::with_capacity(layout.piece_len(index) as usize);
-        Self { layout, index, bytes, hashing: None }
+        Self { layout, index, bytes: Vec::new(), spares: None, hashing: None }
     }
 
     /// The same, hashing from `from` while it fills.
     #[must_use]
     pub fn hashing_from(layout: Layout, index: PieceIndex, from: Midstate) -> Self {
-        Self { hashing: Some((from, PieceHasher::new(from))), ..Self::new(layout, index) }
+        let hashing = Hashing { from, hasher: PieceHasher::new(from), done: 0 };
+        Self { hashing: Some(hashing), ..Self::new(layout, index) }
+    }
+
+    /// The same, in memory that was used before where there is some, and that is used again after it.
+    #[must_use]
+    pub fn reusing(self, spares: &Spares) -> Self {
+        Self { spares: Some(spares.clone()), ..self }
     }
 
     /// Which piece this is.
@@ -92,9 +111,15 @@ impl PieceBuffer {
         if bytes.len() > self.missing() {
             return Err(Overlong { index: self.index, expected: self.layout.piece_len(self.index) });
         }
+        if self.bytes.capacity() == 0 {
+            let length = self.layout.piece_len(self.index) as usize;
+            self.bytes = self.spares.as_ref().map_or_else(|| Vec::with_capacity(length), |spares| spares.take(length));
+        }
         self.bytes.extend_from_slice(bytes);
-        if let Some((_, hasher)) = &mut self.hashing {
-            hasher.update(bytes);
+        if let Some(Hashing { hasher, done, .. }) = &mut self.hashing {
+            let due = self.bytes.len() - self.bytes.len() % HASH_STEP;
+            hasher.update(&self.bytes[*done..due]);
+            *done = due;
         }
         Ok(())
     }
@@ -120,7 +145,10 @@ impl PieceBuffer {
             return Err(Refuted::Short { index: self.index, expected, received });
         }
         let hasher = match self.hashing {
-            Some((start, hasher)) if start == from => hasher,
+            Some(Hashing { from: start, mut hasher, done }) if start == from => {
+                hasher.update(&self.bytes[done..]);
+                hasher
+            }
             _ => {
                 let mut hasher = PieceHasher::new(from);
                 hasher.update(&self.bytes);
@@ -129,7 +157,11 @@ impl PieceBuffer {
         };
         let to =
             if self.index == self.layout.last() { hasher.terminal(self.layout.length()) } else { hasher.boundary() };
-        Ok(VerifiedPiece { index: self.index, bytes: self.bytes.freeze(), link: Link { from, to } })
+        let bytes = match self.spares {
+            Some(spares) => Bytes::from_owner(spares.used(self.bytes)),
+            None => self.bytes.into(),
+        };
+        Ok(VerifiedPiece { index: self.index, bytes, link: Link { from, to } })
     }
 }
 

@@ -19,6 +19,7 @@ mod midstate;
 mod name;
 mod piece_set;
 mod recheck;
+mod spares;
 
 pub use buffer::{Overlong, PieceBuffer, Refuted, VerifiedPiece};
 pub use chain::{ClaimedChain, Conflict, ProvenChain};
@@ -28,3 +29,4 @@ pub use midstate::{Link, Midstate};
 pub use name::{NameError, Reference, Repository};
 pub use piece_set::PieceSet;
 pub use recheck::recheck;
+pub use spares::Spares;

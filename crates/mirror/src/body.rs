@@ -12,7 +12,9 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{ByteStream, Failure, MirrorCounts, ReadEnded, counts::Held, wire::Flush};
+use crate::{
+    ByteStream, Chunk, Failure, MirrorCounts, ReadEnded, counts::Held, loans::Loans, payload::Payload, wire::Flush,
+};
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -35,12 +37,13 @@ pub(crate) struct Cut;
 pub(crate) struct BlobBody {
     bytes: Option<ByteStream>,
     /// The chunk that was read before the headers were sent.
-    first: Option<Bytes>,
+    first: Option<Chunk>,
     length: u64,
     sent: u64,
     /// What is sent, for the log.
-    about: String,
+    about: Arc<str>,
     flush: Arc<Flush>,
+    loans: Arc<Loans>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     counts: Arc<MirrorCounts>,
     slot: Option<(OwnedSemaphorePermit, Held)>,
@@ -49,6 +52,7 @@ pub(crate) struct BlobBody {
 /// What a blob's body needs from its connection and from the mirror.
 pub(crate) struct Surroundings {
     pub(crate) flush: Arc<Flush>,
+    pub(crate) loans: Arc<Loans>,
     /// Ends the body short, when draining has taken too long.
     pub(crate) cut: CancellationToken,
     pub(crate) counts: Arc<MirrorCounts>,
@@ -57,43 +61,43 @@ pub(crate) struct Surroundings {
 
 impl BlobBody {
     /// A body of `length` bytes, which are `first` and then `bytes`.
-    pub(crate) fn new(
-        bytes: ByteStream,
-        first: Option<Bytes>,
-        length: u64,
-        about: String,
-        around: Surroundings,
-    ) -> Self {
-        let Surroundings { flush, cut, counts, permit } = around;
+    pub(crate) fn new(bytes: ByteStream, first: Option<Chunk>, length: u64, about: &str, around: Surroundings) -> Self {
+        let Surroundings { flush, loans, cut, counts, permit } = around;
         let held = Held::new(&counts, |counts| &counts.open_readers);
         Self {
             bytes: Some(bytes),
             first,
             length,
             sent: 0,
-            about,
+            about: about.into(),
             flush,
+            loans,
             cut: Box::pin(cut.cancelled_owned()),
             counts,
             slot: Some((permit, held)),
         }
     }
 
-    fn give(&mut self, mut chunk: Bytes) -> Frame<Bytes> {
-        chunk.truncate(usize::try_from(self.length - self.sent).unwrap_or(usize::MAX));
-        self.sent += chunk.len() as u64;
-        self.counts.bytes_to_clients.fetch_add(chunk.len() as u64, Relaxed);
+    fn give(&mut self, mut chunk: Chunk) -> Frame<Payload> {
+        chunk.truncate(self.length - self.sent);
+        self.sent += chunk.len();
         if self.sent == self.length {
             self.release();
         }
-        Frame::data(chunk)
+        Frame::data(match chunk {
+            Chunk::Bytes(bytes) => {
+                self.counts.bytes_to_clients.fetch_add(bytes.len() as u64, Relaxed);
+                Payload::Bytes(bytes)
+            }
+            Chunk::Lent(lent) => self.loans.lend(lent, &self.about),
+        })
     }
 
     fn end_short(&mut self, ended: &ReadEnded) {
         self.release();
         self.counts.short_bodies.fetch_add(1, Relaxed);
         tracing::warn!(
-            what = self.about, sent = self.sent, length = self.length, reason = ?ended.to_string(), "a body ends short"
+            what = &*self.about, sent = self.sent, length = self.length, reason = ?ended.to_string(), "a body ends short"
         );
     }
 
@@ -102,7 +106,7 @@ impl BlobBody {
         self.slot = None;
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, Cut>>> {
         if self.sent == self.length {
             return Poll::Ready(None);
         }
@@ -126,9 +130,10 @@ impl BlobBody {
 
 impl Drop for BlobBody {
     fn drop(&mut self) {
-        if self.bytes.is_some() {
+        // One that broke has been counted as short.
+        if self.bytes.is_some() && !self.loans.is_broken() {
             self.counts.abandoned_bodies.fetch_add(1, Relaxed);
-            tracing::debug!(what = self.about, sent = self.sent, length = self.length, "the client left a body");
+            tracing::debug!(what = &*self.about, sent = self.sent, length = self.length, "the client left a body");
         }
     }
 }
@@ -146,12 +151,12 @@ impl From<Bytes> for Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Payload;
     type Error = Cut;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, Cut>>> {
         match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
             Self::Blob(blob) => blob.poll_chunk(cx),
         }
     }

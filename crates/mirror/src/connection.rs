@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     MirrorConfig,
+    loans::Loans,
     service::{Service, Shared},
     wire::{Flush, Wire},
 };
@@ -50,10 +51,11 @@ pub(crate) async fn serve(
     }
     let socket = Arc::new(socket);
     let flush = Arc::new(Flush::default());
-    let wire = Wire::new(Arc::clone(&socket), Arc::clone(&flush), shared.config.stall_timeout);
+    let loans = Arc::new(Loans::new(Arc::clone(&shared.counts)));
+    let wire = Wire::new(Arc::clone(&socket), Arc::clone(&flush), Arc::clone(&loans), shared.config.stall_timeout);
     let header_timeout = if admitted { shared.config.header_timeout } else { REFUSAL_TIMEOUT };
     let header_bytes = shared.config.max_header_bytes;
-    let service = Arc::new(Service { shared, address, admitted, flush, cut: endings.cut });
+    let service = Arc::new(Service { shared, address, admitted, flush, loans, cut: endings.cut });
     let answering = service_fn(move |request: Request<Incoming>| {
         // The body of a request is of no use here. Dropping it lets hyper answer without reading it.
         let (head, _) = request.into_parts();

@@ -6,26 +6,32 @@
 //! reads, and a body that cannot be finished ends short and clean, which is the one ending that clients resume.
 //!
 //! * [`Mirror`], [`MirrorConfig`]: the server and its limits;
-//! * [`Library`]: what it asks, with [`Ask`], [`Manifest`], [`BlobInfo`], [`ByteStream`], [`Relay`], [`Relayed`];
+//! * [`Library`]: what it asks, with [`Ask`], [`Manifest`], [`BlobInfo`], [`ByteStream`], [`Chunk`], [`Relay`],
+//!   [`Relayed`];
 //! * [`Failure`]: every way in which a request can fail, and the one table of statuses and codes;
 //! * [`MirrorCounts`]: what a metrics page wants to know.
 
 mod answer;
 mod body;
+mod chunk;
 mod conditions;
 mod config;
 mod connection;
 mod counts;
 mod failure;
 mod library;
+mod loans;
 mod mirror;
 mod parts;
+mod payload;
 mod ranges;
 mod relay;
 mod service;
 mod target;
+mod transmit;
 mod wire;
 
+pub use chunk::{Chunk, Lent, LentFile};
 pub use config::MirrorConfig;
 pub use counts::{MirrorCounts, RequestCount, Route};
 pub use failure::Failure;

@@ -8,14 +8,13 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use shoal_blob::{Digest, Reference, Repository};
 
-use crate::Failure;
+use crate::{Chunk, Failure};
 
 /// The bytes of a range, in order. Dropping it ends the read.
 ///
-/// It is polled only when the client has room for more, one chunk ahead at most. A chunk stays in memory until the
-/// client's socket has taken it whole, so chunks should be 256 KiB or less. Empty chunks are allowed and skipped. A
+/// It is polled only when the client has room for more, one chunk ahead at most. Empty chunks are allowed and skipped. A
 /// stream that gives an error, or ends before its range is full, ends the body short.
-pub type ByteStream = BoxStream<'static, Result<Bytes, ReadEnded>>;
+pub type ByteStream = BoxStream<'static, Result<Chunk, ReadEnded>>;
 
 /// Where manifests and blobs come from. The mirror calls it; the daemon implements it.
 ///

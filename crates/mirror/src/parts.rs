@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use http::{HeaderValue, StatusCode};
 use shoal_blob::Digest;
 
-use crate::{Ask, ByteStream, Failure, Library, ReadEnded, ranges::Wanted};
+use crate::{Ask, ByteStream, Chunk, Failure, Library, ReadEnded, ranges::Wanted};
 
 /// The shape of a blob's answer, known before a byte of it is read.
 ///
@@ -92,7 +92,7 @@ impl Shape {
                 }
             }
         });
-        parts.flatten().chain(stream::iter([Ok(self.epilogue)])).boxed()
+        parts.flatten().chain(stream::iter([Ok(Chunk::from(self.epilogue))])).boxed()
     }
 }
 
@@ -102,7 +102,7 @@ fn content_range(range: &Range<u64>, blob: u64) -> String {
 
 async fn begun(preface: Bytes, mut bytes: ByteStream) -> ByteStream {
     match bytes.next().await {
-        Some(Ok(first)) => stream::iter([Ok(preface), Ok(first)]).chain(bytes).boxed(),
+        Some(Ok(first)) => stream::iter([Ok(Chunk::from(preface)), Ok(first)]).chain(bytes).boxed(),
         Some(Err(ended)) => stream::iter([Err(ended)]).boxed(),
         None => bytes,
     }
@@ -118,8 +118,8 @@ fn exact(bytes: ByteStream, length: u64) -> ByteStream {
             match bytes.next().await {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(mut chunk)) => {
-                    chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    let left = left - chunk.len() as u64;
+                    chunk.truncate(left);
+                    let left = left - chunk.len();
                     return Some((Ok(chunk), (bytes, left)));
                 }
                 Some(Err(ended)) => return Some((Err(ended), (bytes, 0))),

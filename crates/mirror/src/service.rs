@@ -14,9 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Ask, ByteStream, Caller, Failure, Library, MirrorConfig, MirrorCounts, Relay, Route, answer,
+    Ask, ByteStream, Caller, Chunk, Failure, Library, MirrorConfig, MirrorCounts, Relay, Route, answer,
     body::{BlobBody, Body, Surroundings},
     conditions,
+    loans::Loans,
     parts::Shape,
     ranges::{self, Wanted},
     relay,
@@ -39,6 +40,7 @@ pub(crate) struct Service {
     /// Whether the connection came while there was room for it. If not, every request is refused.
     pub(crate) admitted: bool,
     pub(crate) flush: Arc<Flush>,
+    pub(crate) loans: Arc<Loans>,
     pub(crate) cut: CancellationToken,
 }
 
@@ -184,11 +186,12 @@ impl Service {
         tracing::debug!(what = about, size, "a blob is being sent");
         let around = Surroundings {
             flush: Arc::clone(&self.flush),
+            loans: Arc::clone(&self.loans),
             cut: self.cut.clone(),
             counts: Arc::clone(&shared.counts),
             permit,
         };
-        Ok(answer::with(builder, Body::Blob(Box::new(BlobBody::new(bytes, first, size, about, around)))))
+        Ok(answer::with(builder, Body::Blob(Box::new(BlobBody::new(bytes, first, size, &about, around)))))
     }
 
     /// Says what was asked for, by whom, and what went wrong. Text from the network is escaped by its `Debug` form.
@@ -216,7 +219,7 @@ impl Service {
 }
 
 /// The first bytes of a read: until they are here, its failure can still be told with a status.
-async fn first_chunk(bytes: &mut ByteStream) -> Result<Bytes, Failure> {
+async fn first_chunk(bytes: &mut ByteStream) -> Result<Chunk, Failure> {
     loop {
         match bytes.next().await {
             Some(Ok(chunk)) if chunk.is_empty() => {}

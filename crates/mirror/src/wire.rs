@@ -1,8 +1,8 @@
-//! One client's socket, as hyper sees it: with a limit on how long it may refuse bytes, and a word when all has been
-//! flushed.
+//! One client's socket, as hyper sees it: with a limit on how long it may refuse bytes, a word when all has been flushed,
+//! and an eye for what stands in for lent bytes.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
@@ -15,16 +15,19 @@ use std::{
 use futures::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     time::{Instant, Sleep},
 };
+
+use crate::{loans::Loans, payload::is_stand_in, transmit};
 
 /// A socket that hyper reads and writes. The connection keeps the socket too, to close it in its own way afterwards.
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Arc<TcpStream>,
     flush: Arc<Flush>,
+    loans: Arc<Loans>,
     stall_timeout: Duration,
     stall: Option<Pin<Box<Sleep>>>,
     stalling: bool,
@@ -58,8 +61,8 @@ impl Flush {
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Arc<TcpStream>, flush: Arc<Flush>, stall_timeout: Duration) -> Self {
-        Self { socket, flush, stall_timeout, stall: None, stalling: false }
+    pub(crate) fn new(socket: Arc<TcpStream>, flush: Arc<Flush>, loans: Arc<Loans>, stall_timeout: Duration) -> Self {
+        Self { socket, flush, loans, stall_timeout, stall: None, stalling: false }
     }
 
     fn poll_send(
@@ -109,15 +112,27 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(cx, |socket| socket.try_write(buf))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(cx, |socket| socket.try_write_vectored(bufs))
+        let this = self.get_mut();
+        let first_stand_in = bufs.iter().position(|slice| is_stand_in(slice)).unwrap_or(bufs.len());
+        if first_stand_in == bufs.len() {
+            return this.poll_send(cx, |socket| socket.try_write_vectored(bufs));
+        }
+        let (own, rest) = bufs.split_at(first_stand_in);
+        if own.iter().any(|slice| !slice.is_empty()) {
+            return this
+                .poll_send(cx, |socket| socket.try_io(Interest::WRITABLE, || transmit::write_more(socket, own)));
+        }
+        let lent = rest.iter().take_while(|slice| is_stand_in(slice)).map(|slice| slice.len()).sum();
+        let loans = Arc::clone(&this.loans);
+        this.poll_send(cx, |socket| socket.try_io(Interest::WRITABLE, || loans.send(socket, lent)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -125,6 +140,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it holds nothing more. What was lent and has not been sent then would never be.
+        if !self.loans.is_settled() {
+            return Poll::Ready(Err(io::Error::other("lent bytes were left out of a body")));
+        }
         self.flush.flushed();
         Poll::Ready(Ok(()))
     }

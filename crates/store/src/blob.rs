@@ -23,6 +23,9 @@ use crate::{
     sidecar::Sidecar,
 };
 
+/// How many bytes are written before they are worth a sync of their own.
+const SYNC_EVERY: u64 = 32 << 20;
+
 /// A blob that has its place in the store: whole, in part, or still empty.
 ///
 /// All methods may be called from many threads at once. Hold an [`InUse`] while a blob is read or downloaded: without one it
@@ -40,6 +43,10 @@ pub struct Blob {
     pub(crate) holdings: Mutex<Holdings>,
     /// Told whenever a write has ended.
     written: Condvar,
+    /// Held while a piece is written. File systems let one in at a time to write to a file, and have the others spin.
+    pen: Mutex<()>,
+    /// Bytes written since a sync was last due.
+    unsynced: AtomicU64,
     /// `None` once the blob has left the store. Held for short operations only.
     pub(crate) papers: Mutex<Option<Papers>>,
     /// Whoever syncs the sidecar and then writes the record, or changes whether the blob is complete: one at a time. Taken
@@ -74,6 +81,8 @@ impl Blob {
             data,
             holdings: Mutex::new(Holdings::new(record)),
             written: Condvar::new(),
+            pen: Mutex::new(()),
+            unsynced: AtomicU64::new(0),
             papers: Mutex::new(Some(papers)),
             recording: Mutex::new(()),
         }
@@ -135,14 +144,25 @@ impl Blob {
             }
         }
         let offset = self.layout.offset(index);
-        let outcome = self.with_data("write a piece to", |file| file.write_all_at(piece.bytes(), offset));
+        let outcome = self.with_data("write a piece to", |file| {
+            let _pen = self.pen.lock();
+            file.write_all_at(piece.bytes(), offset)
+        });
         let due = self.holdings.lock().end_write(index, outcome.is_ok());
         self.written.notify_all();
         outcome?;
+        self.unsynced.fetch_add(piece.bytes().len() as u64, Ordering::Relaxed);
         if due {
             self.record_if_free();
         }
         Ok(())
+    }
+
+    /// Whether so much has been written that [`Blob::sync_ahead`] should be called now; says so once for each 32 MiB.
+    #[must_use]
+    pub fn is_sync_due(&self) -> bool {
+        let due = |bytes: u64| (bytes >= SYNC_EVERY).then_some(0);
+        self.unsynced.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
 
     fn fitting(&self, piece: &VerifiedPiece) -> Result<PieceIndex, StoreError> {
@@ -190,6 +210,11 @@ impl Blob {
     fn out_of_range(&self, range: Range<u64>, most: u64) -> StoreError {
         let Range { start, end } = range;
         StoreError::Range { digest: self.digest, start, end, length: self.layout.length(), most }
+    }
+
+    /// Whether every piece that the range touches is readable.
+    pub(crate) fn is_readable(&self, range: Range<u64>) -> bool {
+        range.end <= self.layout.length() && self.readable_at(range).is_ok()
     }
 
     fn readable_at(&self, range: Range<u64>) -> Result<u64, StoreError> {

@@ -1,6 +1,6 @@
 //! What the store asks of a file system: few enough calls that a test can stand in for a disk that fails.
 
-use std::{fmt, io, ops::Range, path::Path};
+use std::{fmt, fs::File, io, ops::Range, path::Path};
 
 /// A file system. The store keeps data and sidecars on it; the index has files of its own.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -79,4 +79,13 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the system says.
     fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
+
+    /// Another descriptor of the file, for the system to send from. `None`, unless said otherwise: then its bytes are had by
+    /// reading them alone.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn descriptor(&self) -> io::Result<Option<File>> {
+        Ok(None)
+    }
 }

@@ -81,6 +81,10 @@ impl DiskFile for File {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn descriptor(&self) -> io::Result<Option<File>> {
+        self.try_clone().map(Some)
+    }
 }
 
 #[cfg(test)]

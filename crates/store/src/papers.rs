@@ -135,6 +135,18 @@ impl Blob {
         self.sync_sidecar()
     }
 
+    /// Syncs the pieces that are here, unless somebody is about to: so that little is left to sync when the last one has come,
+    /// for which readers wait. Blocks as long as the disk needs.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk fails: the pieces are unchecked then. [`StoreError::Gone`], [`StoreError::Closed`].
+    pub fn sync_ahead(&self) -> Result<(), StoreError> {
+        let _open = self.place.enter()?;
+        // Whoever completes the blob waits for this turn to end, and so for the sync.
+        let Some(_turn) = self.recording.try_lock() else { return Ok(()) };
+        self.sync_data()
+    }
+
     /// Syncs the data, if something was written since the last time. After a failure nothing in the file is trusted.
     pub(crate) fn sync_data(&self) -> Result<(), StoreError> {
         if !std::mem::take(&mut self.holdings.lock().unsynced) {

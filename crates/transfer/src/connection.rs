@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use quinn::{ReadError, ReadExactError, RecvStream, VarInt};
+use quinn::{ReadError, ReadExactError, RecvStream};
 use shoal_proto::{
     PieceHeader,
     codec::{self, CodecError, MAX_BRIEF_HEAD, MAX_PIECE_HEADER},
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AdmissionError, Disconnect, Event, IncomingPiece, Peer, Refusal,
     admission::Admitted,
-    close,
+    bare, close,
     context::Context,
     counters::add,
     frame::{Frame, FrameError, FrameReader},
@@ -50,8 +50,7 @@ impl Newcomer {
         let Self { peer, queue, send, recv, answer } = self;
         let context = Arc::clone(&peer.0.context);
         let config = &context.config;
-        peer.0.connection.set_receive_window(VarInt::from_u32(config.connection_window));
-        peer.0.connection.set_max_concurrent_uni_streams(VarInt::from_u32(config.piece_streams));
+        bare::widen(&peer.0.connection, config);
         let link = Arc::clone(&peer.0);
         context.writers.spawn(async move { link.write(send, queue, answer).await });
         context.tasks.spawn(run(peer, FrameReader::new(recv), predecessor, table, events));

@@ -13,10 +13,10 @@ use tokio::{
 use crate::{
     AdmissionError, Counts, DialError, Event, Peer, TransferConfig,
     admission::Prover,
-    certificate, close,
+    bare, certificate, close,
     connection::{Newcomer, settle_dialled},
     context::Context,
-    dial, socket,
+    dial,
     table::{Begin, Dial, Table, Verdict},
 };
 
@@ -83,22 +83,7 @@ impl Endpoint {
         keys: ClusterKeys,
         config: TransferConfig,
     ) -> Result<(Self, mpsc::Receiver<Event>), BindError> {
-        let (client, server) = certificate::tls(key)?;
-        let mut server = quinn::ServerConfig::with_crypto(server);
-        server
-            .transport_config(socket::transport(&config, 1)?)
-            .max_incoming(config.max_half_admitted)
-            .incoming_buffer_size(64 << 10)
-            .incoming_buffer_size_total(1 << 20);
-        let mut client = quinn::ClientConfig::new(client);
-        client.transport_config(socket::transport(&config, 0)?);
-
-        let socket = socket::bind(addr, &config)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let mut quinn = quinn::Endpoint::new(socket::endpoint(&config)?, Some(server), socket, runtime)
-            .map_err(|source| BindError::Socket { addr, source })?;
-        quinn.set_default_client_config(client);
-
+        let quinn = bare::bind(addr, key, &config)?;
         let (events, receiver) = mpsc::channel(config.events.max(2));
         let inner = Arc::new(Inner {
             me: key.id(),

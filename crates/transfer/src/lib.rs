@@ -7,9 +7,11 @@
 //! * [`Endpoint`]: binds, dials, listens, closes;
 //! * [`Event`]: what it tells its one owner, in order;
 //! * [`Peer`]: says things to a neighbour and uploads pieces to it;
-//! * [`IncomingPiece`], [`PieceStream`]: a piece that comes.
+//! * [`IncomingPiece`], [`PieceStream`]: a piece that comes;
+//! * [`bare`]: the QUIC below, alone.
 
 mod admission;
+pub mod bare;
 mod certificate;
 mod close;
 mod config;

@@ -78,10 +78,16 @@ impl Cluster {
         &self.dir
     }
 
+    /// Where a daemon's mirror listens, as its own host sees it.
+    #[must_use]
+    pub fn mirror_addr(&self, node: usize) -> SocketAddr {
+        ([127, 0, 0, 1], self.nodes[node].place.ports.mirror).into()
+    }
+
     /// Where a daemon's mirror answers its own host, as in `http://127.0.0.1:12345`.
     #[must_use]
     pub fn mirror_url(&self, node: usize) -> String {
-        format!("http://127.0.0.1:{}", self.nodes[node].place.ports.mirror)
+        format!("http://{}", self.mirror_addr(node))
     }
 
     /// Where a daemon's admin server answers.

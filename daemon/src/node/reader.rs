@@ -1,10 +1,9 @@
 //! A range of a blob as a stream of chunks, in order, as its pieces come.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{fs::File, ops::Range, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::{StreamExt, stream};
-use shoal_mirror::{ByteStream, Failure, ReadEnded};
+use shoal_mirror::{ByteStream, Chunk, Failure, Lent, LentFile, ReadEnded};
 use shoal_swarm::trade::ReaderId;
 use tokio::sync::watch;
 
@@ -13,8 +12,10 @@ use super::{
     shelf::{Shelf, Standing},
 };
 
-/// How much is read from the store at a time.
-const CHUNK: u64 = 256 << 10;
+/// How much of the data file is lent to the mirror at a time.
+const LEND: u64 = 1 << 20;
+/// How much is read at a time where the store has no file to lend.
+const READ: u64 = 256 << 10;
 /// A reader for which nothing came, of any piece, for so long ends short: its client then goes on at the origin.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
@@ -22,6 +23,8 @@ struct Reader {
     shelf: Arc<Shelf>,
     standing: watch::Receiver<Standing>,
     rest: Range<u64>,
+    /// The data file, where it can be lent.
+    file: Option<Arc<OnShelf>>,
     /// Tells the engine where the reader is; `None` for a complete blob, where nobody needs to know.
     place: Option<Place>,
 }
@@ -40,13 +43,31 @@ impl Drop for Place {
     }
 }
 
+/// A data file as the mirror borrows it; the blob stays in the store meanwhile.
+struct OnShelf(shoal_store::Lent);
+
+impl LentFile for OnShelf {
+    fn file(&self) -> &File {
+        self.0.file()
+    }
+
+    fn may_send(&self, range: Range<u64>) -> bool {
+        self.0.may_read(range)
+    }
+}
+
 /// Streams a range that lies within the blob. With a mailbox the engine learns where the reader is.
 pub(super) fn read(shelf: Arc<Shelf>, range: Range<u64>, mailbox: Option<(ReaderId, Mailbox)>) -> ByteStream {
     let place = mailbox.map(|(id, mailbox)| Place { id, piece: None, shelf: shelf.clone(), mailbox });
-    let reader = Reader { standing: shelf.watch(), shelf, rest: range, place };
+    let file = shelf.lend().unwrap_or_else(|error| {
+        tracing::debug!(digest = %shelf.digest(), %error, "a data file cannot be lent; it is read");
+        None
+    });
+    let file = file.map(|lent| Arc::new(OnShelf(lent)));
+    let reader = Reader { standing: shelf.watch(), shelf, rest: range, file, place };
     stream::try_unfold(reader, |mut reader| async move {
         match reader.next().await {
-            Ok(Some(bytes)) => Ok(Some((bytes, reader))),
+            Ok(Some(chunk)) => Ok(Some((chunk, reader))),
             Ok(None) => Ok(None),
             Err(failure) => Err(ReadEnded(failure)),
         }
@@ -55,7 +76,7 @@ pub(super) fn read(shelf: Arc<Shelf>, range: Range<u64>, mailbox: Option<(Reader
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+    async fn next(&mut self) -> Result<Option<Chunk>, Failure> {
         let layout = *self.shelf.layout();
         let Some(piece) = layout.piece_at(self.rest.start).filter(|_| !self.rest.is_empty()) else {
             return Ok(None);
@@ -82,12 +103,26 @@ impl Reader {
                 }
             }
         }
-        let end = self.rest.end.min(layout.byte_range(piece).end).min(self.rest.start + CHUNK);
-        let (blob, range) = (self.shelf.blob().clone(), self.rest.start..end);
-        let read = tokio::task::spawn_blocking(move || blob.read_bytes(range)).await;
-        let bytes = read.map_err(internal)?.map_err(internal)?;
+        let step = if self.file.is_some() { LEND } else { READ };
+        let end = self.rest.end.min(layout.byte_range(piece).end).min(self.rest.start + step);
+        let chunk = self.chunk(self.rest.start..end).await?;
         self.rest.start = end;
-        Ok(Some(bytes))
+        Ok(Some(chunk))
+    }
+
+    /// Bytes that may be read. What has to come from the disk is waited for on a thread that may block.
+    async fn chunk(&self, range: Range<u64>) -> Result<Chunk, Failure> {
+        let Some(file) = self.file.clone() else {
+            let blob = self.shelf.blob().clone();
+            let read = tokio::task::spawn_blocking(move || blob.read_bytes(range)).await;
+            return Ok(read.map_err(internal)?.map_err(internal)?.into());
+        };
+        if !file.0.is_in_memory(range.clone()) {
+            let (file, range) = (file.clone(), range.clone());
+            let brought = tokio::task::spawn_blocking(move || file.0.bring_into_memory(range)).await;
+            brought.map_err(internal)?.map_err(internal)?;
+        }
+        Ok(Lent::new(file, range).into())
     }
 }
 

@@ -81,9 +81,12 @@ pub(super) async fn read(reading: Reading, mut orders: mpsc::UnboundedReceiver<O
                 let Some(coming) = coming.get_mut(&piece) else { continue };
                 let from = coming.order.from.or_else(|| reached.filter(|(at, _)| *at == piece).map(|(_, state)| state));
                 let index = coming.order.piece;
-                let buffer = coming.buffer.get_or_insert_with(|| match from {
-                    Some(from) => PieceBuffer::hashing_from(layout, index, from),
-                    None => PieceBuffer::new(layout, index),
+                let buffer = coming.buffer.get_or_insert_with(|| {
+                    let buffer = match from {
+                        Some(from) => PieceBuffer::hashing_from(layout, index, from),
+                        None => PieceBuffer::new(layout, index),
+                    };
+                    buffer.reusing(&shelf.spares)
                 });
                 if buffer.push(&bytes).is_err() {
                     return fail(Refusal::WrongBytes);

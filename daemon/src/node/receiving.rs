@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shoal_blob::{Link, PieceBuffer, PieceIndex};
+use shoal_store::Blob;
 use shoal_swarm::trade::{Fault, Source};
 use shoal_transfer::{IncomingPiece, Refusal};
 
@@ -29,7 +30,7 @@ pub(super) async fn receive(
     }
     let layout = *shelf.layout();
     let mut stream = incoming.accept(u64::from(layout.piece_len(piece)));
-    let mut buffer = PieceBuffer::hashing_from(layout, piece, link.from);
+    let mut buffer = PieceBuffer::hashing_from(layout, piece, link.from).reusing(&shelf.spares);
     let fault = loop {
         match stream.read_chunk().await {
             Ok(Some(bytes)) if buffer.push(&bytes).is_ok() => shelf.sources.add(from, bytes.len() as u64),
@@ -59,7 +60,23 @@ pub(super) async fn receive(
 pub(super) fn store(shelf: &Shelf, verified: shoal_blob::VerifiedPiece, from: Source) -> Told {
     let digest = *shelf.digest();
     match tokio::task::block_in_place(|| shelf.blob().put(&verified)) {
-        Ok(()) => Told::Stored { digest, piece: verified, from },
+        Ok(()) => {
+            sync_if_due(shelf.blob());
+            Told::Stored { digest, piece: verified, from }
+        }
         Err(error) => Told::NoRoom { digest, piece: verified.index(), from, error },
     }
+}
+
+/// The disk works on while pieces come, and not only once all have.
+fn sync_if_due(blob: &Arc<Blob>) {
+    if !blob.is_sync_due() {
+        return;
+    }
+    let blob = blob.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = blob.sync_ahead() {
+            tracing::warn!(digest = %blob.digest(), %error, "pieces could not be synced; that is tried again at the end");
+        }
+    });
 }

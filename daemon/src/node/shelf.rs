@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use shoal_blob::{Digest, Layout, PieceIndex};
+use shoal_blob::{Digest, Layout, PieceIndex, Spares};
 use shoal_mirror::Failure;
-use shoal_store::{Blob, InUse};
+use shoal_store::{Blob, InUse, Lent, StoreError};
 use shoal_swarm::trade::Source;
 use tokio::sync::watch;
 
@@ -50,15 +50,22 @@ pub(super) struct Shelf {
     held: InUse,
     standing: watch::Sender<Standing>,
     pub(super) sources: Arc<Sources>,
+    /// Memory for pieces on their way in.
+    pub(super) spares: Spares,
 }
 
 impl Shelf {
     pub(super) fn new(held: InUse, sources: Arc<Sources>) -> Self {
-        Self { held, standing: watch::Sender::default(), sources }
+        Self { held, standing: watch::Sender::default(), sources, spares: Spares::default() }
     }
 
     pub(super) fn blob(&self) -> &Arc<Blob> {
         self.held.blob()
+    }
+
+    /// The data file, on a descriptor of its own; `None` where the store's disk has none to give.
+    pub(super) fn lend(&self) -> Result<Option<Lent>, StoreError> {
+        self.held.lend()
     }
 
     pub(super) fn digest(&self) -> &Digest {

@@ -10,12 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::Digest as _;
 use shoal_blob::{Digest, Reference};
 use shoal_mirror::{
-    Ask, BlobInfo, ByteStream, Failure, Library, Manifest, Mirror, MirrorConfig, MirrorCounts, ReadEnded, Relay,
+    Ask, BlobInfo, ByteStream, Chunk, Failure, Library, Manifest, Mirror, MirrorConfig, MirrorCounts, ReadEnded, Relay,
     Relayed,
 };
 use tokio::{
@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) type Open = Box<dyn Fn(Range<u64>) -> Result<ByteStream, Failure> + Send + Sync>;
+/// What most tests give: bytes.
+pub(crate) type Plain = BoxStream<'static, Result<Bytes, ReadEnded>>;
 
 /// One blob, one manifest, and failures on demand.
 pub(crate) struct Fake {
@@ -75,6 +77,14 @@ impl Fake {
     }
 
     pub(crate) fn reading(
+        digest: Digest,
+        length: u64,
+        open: impl Fn(Range<u64>) -> Result<Plain, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self::giving(digest, length, move |range| Ok(open(range)?.map(|bytes| bytes.map(Chunk::from)).boxed()))
+    }
+
+    pub(crate) fn giving(
         digest: Digest,
         length: u64,
         open: impl Fn(Range<u64>) -> Result<ByteStream, Failure> + Send + Sync + 'static,
@@ -139,7 +149,7 @@ impl Library for Fake {
 }
 
 /// A stream of these chunks, which then fails.
-pub(crate) fn failing(chunks: Vec<Bytes>) -> ByteStream {
+pub(crate) fn failing(chunks: Vec<Bytes>) -> Plain {
     let end = ReadEnded(Failure::OriginUnreachable { reason: "the test said so".to_owned() });
     stream::iter(chunks.into_iter().map(Ok).chain([Err(end)])).boxed()
 }

@@ -10,6 +10,39 @@ use crate::{
 };
 
 #[test]
+fn a_sync_that_fails_on_the_way_leaves_nothing_to_trust() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new();
+    let store = Store::open_on(Arc::new(disk.clone()), &config(dir.path(), 1 << 20)).unwrap();
+    let sample = Sample::new(9, 60_000, 4096);
+    let blob = store.admit(&sample.digest, sample.layout).unwrap();
+    sample.put(&blob, 0..5);
+    blob.sync_ahead().unwrap();
+    assert_eq!(blob.pieces().held(), 5);
+    sample.put(&blob, 5..8);
+    disk.fail_syncs();
+    assert!(matches!(blob.sync_ahead(), Err(StoreError::Io { .. })));
+    assert_eq!((blob.pieces().held(), blob.unchecked().held()), (0, 8));
+    disk.heal();
+    blob.recheck(&mut sample.chain(), 1).unwrap();
+    sample.put(&blob, 8..sample.layout.count());
+    blob.complete(&sample.proven()).unwrap();
+}
+
+#[test]
+fn a_sync_is_due_once_for_each_32_mib() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(dir.path(), 1 << 30)).unwrap();
+    let sample = Sample::new(9, 65 << 20, 1 << 20);
+    let blob = store.admit(&sample.digest, sample.layout).unwrap();
+    let due = (0..65).filter(|&piece| {
+        sample.put(&blob, [piece]);
+        blob.is_sync_due()
+    });
+    assert_eq!(due.collect::<Vec<_>>(), [31, 63]);
+}
+
+#[test]
 fn a_full_disk_costs_the_piece_and_nothing_else() {
     for error in [ENOSPC, EIO] {
         let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod capacity;
 mod faults;
 mod faulty_disk;
 mod kill;
+mod lent;
 mod manifests;
 mod model;
 mod resume;

@@ -25,7 +25,7 @@ use shoal_proto::{NodeId, NodeKey, coordination::Refusal};
 use shoal_store::Store;
 use shoal_swarm::{
     Time,
-    coordination::{Coordinator, MemberInput},
+    coordination::{Coordinator, MemberInput, Settings as CoordinationSettings},
     trade::{Capacity, Fault, Input, Settings as TradeSettings},
 };
 use shoal_transfer::{Endpoint, Peer};
@@ -123,8 +123,13 @@ impl Engine {
         let clock = Clock;
         let trade = TradeSettings { slot_grace: Duration::from_millis(250), ..TradeSettings::default() };
         let now_limits = *limits.borrow();
+        let mut coordination = CoordinationSettings::default();
+        if planes.is_none() {
+            // There is nobody to ask before a first lease, and nobody who could come.
+            (coordination.young, coordination.restless) = (Duration::ZERO, Duration::ZERO);
+        }
         Self {
-            coordinator: Coordinator::new(key.clone(), clock.now(), rand::random(), Default::default()),
+            coordinator: Coordinator::new(key.clone(), clock.now(), rand::random(), coordination),
             capacity: Capacity::new(trade.streams, now_limits.in_flight),
             uploads: Arc::new(Semaphore::new(trade.streams as usize)),
             clock,

@@ -1,0 +1,179 @@
+//! Limits: what Shoal costs beside the raw parts that it is made of, all in one run on one machine.
+//!
+//! * a fetch between two daemons against raw QUIC between two processes, raw SHA-256 and raw positional writes;
+//! * checking pieces against SHA-256 alone, on one thread and on two;
+//! * the mirror serving a stored layer against a web server serving a file;
+//! * one cold pull through a daemon that is alone against a plain read of the origin.
+
+mod client;
+mod cold;
+mod comparison;
+mod cost;
+mod fetch;
+mod layer;
+mod quic;
+mod raw;
+mod serving;
+mod web_server;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{bail, ensure};
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use serde::Serialize;
+use shoal::{
+    config::Size,
+    signals::{Signals, Wish},
+};
+use tokio::task::spawn_blocking;
+
+pub(crate) use self::{
+    quic::{End, run as end_of_raw_quic},
+    web_server::{Plain, serve as serve_plainly},
+};
+
+use self::{
+    comparison::{Comparison, Goal},
+    layer::Layer,
+};
+use crate::{program, verify, workshop};
+
+/// What lies on the disk at once: the layer as a file, in two daemons, and as it is written raw.
+const COPIES: u64 = 4;
+/// Threads that still wait for a server that is gone have so long to notice.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// The arguments of `shoal-bench limits`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// How large the layer is; the disk needs room for four of it
+    #[arg(long, default_value = "1GiB", value_name = "SIZE")]
+    size: Size,
+
+    /// How many rounds; what is compared alternates within them, and the median of the ratios counts
+    #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+
+    /// Measure these alone
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::value_variants().to_vec())]
+    only: Vec<Part>,
+
+    /// Fail when a goal is missed
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Print one JSON object, and nothing else, on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The program to measure [default: the `shoal` beside this program]
+    #[arg(long, value_name = "PATH")]
+    shoal: Option<PathBuf>,
+
+    /// The folder to work in; a new one is made in it and removed
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+}
+
+/// One of the things that are held against something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A fetch between two daemons
+    Fetch,
+    /// Checking pieces
+    Verify,
+    /// The mirror serving a stored layer
+    Mirror,
+    /// A cold pull through a lone daemon
+    Cold,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    bytes: u64,
+    rounds: u16,
+    comparisons: Vec<Comparison>,
+}
+
+/// Where a measurement works, and with what.
+struct Setting<'a> {
+    program: &'a Path,
+    folder: &'a Path,
+    layer: &'a Layer,
+    rounds: u16,
+}
+
+/// Measures. A signal that ends this program ends everything that it started, too.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
+    let program = program::find(args.shoal.as_deref())?;
+    ensure!(args.size.0 >= 1 << 20, "`--size` is {}: a layer of 1MiB at least can be measured", args.size);
+    let folder = workshop::set_up(&args.dir, args.size.0.saturating_mul(COPIES))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::listen(false)?;
+        let ended = async { while signals.next().await != Wish::End {} };
+        tokio::select! {
+            report = Box::pin(measure(args, &program, folder.path())) => report,
+            () = ended => bail!("ended by a signal"),
+        }
+    });
+    runtime.shutdown_timeout(LAST_BREATH);
+    outcome
+}
+
+async fn measure(args: &Args, program: &Path, folder: &Path) -> anyhow::Result<Report> {
+    let layer = Layer::make(args.size.0, folder).await?;
+    let setting = Setting { program, folder, layer: &layer, rounds: args.rounds };
+    let mut comparisons = Vec::new();
+    for part in Part::value_variants().iter().filter(|part| args.only.contains(part)) {
+        eprintln!("measuring: {part:?}");
+        comparisons.extend(match part {
+            Part::Fetch => fetch::measure(&setting).await?,
+            Part::Verify => verification(args.rounds).await?,
+            Part::Mirror => serving::measure(&setting).await?,
+            Part::Cold => cold::measure(&setting).await?,
+        });
+    }
+    Ok(Report { bytes: args.size.0, rounds: args.rounds, comparisons })
+}
+
+async fn verification(rounds: u16) -> anyhow::Result<Vec<Comparison>> {
+    let report = spawn_blocking(move || verify::measure(rounds)).await??;
+    let raw = report.raw_bytes_per_second;
+    let line = |threads, ratio| Comparison {
+        what: format!("checking pieces, {threads}"),
+        unit: comparison::Unit::BytesPerSecond,
+        figure: raw * ratio,
+        against: "SHA-256, one thread".to_owned(),
+        other: raw,
+        ratio,
+        goal: Goal::None,
+    };
+    Ok(vec![line("one thread", report.one_thread), line("two threads", report.two_threads)])
+}
+
+impl Report {
+    /// # Errors
+    /// When a goal is missed.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let missed: Vec<_> = self.comparisons.iter().filter(|line| line.is_met() == Some(false)).collect();
+        let named: Vec<_> = missed.iter().map(|line| format!("{} is {:.3}", line.what, line.ratio)).collect();
+        ensure!(missed.is_empty(), "missed: {}", named.join("; "));
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = ByteSize(self.bytes).display().iec();
+        writeln!(f, "A layer of {size}, the median of {} rounds\n", self.rounds)?;
+        writeln!(f, "{}", Comparison::HEADING)?;
+        self.comparisons.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}

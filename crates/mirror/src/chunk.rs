@@ -1,0 +1,97 @@
+//! What a library gives of a blob: bytes, or a part of a file that has them.
+
+use std::{fmt, fs::File, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+/// The next bytes of a blob.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    /// In memory, where they stay until the client's socket has taken them whole: 256 KiB or less.
+    Bytes(Bytes),
+    /// In a file, from which the system sends them. They take no memory here; a few MiB or less, so that the library sees to
+    /// it in time that they need not be waited for.
+    Lent(Lent),
+}
+
+/// A part of an open file that may be sent.
+#[derive(Clone)]
+pub struct Lent {
+    file: Arc<dyn LentFile>,
+    range: Range<u64>,
+}
+
+/// An open file that a library lends to the mirror. Dropped when the connection needs it no more.
+pub trait LentFile: Send + Sync + 'static {
+    /// The file. Reads of what was lent of it should not have to wait for the disk: the thread that sends has others to serve.
+    fn file(&self) -> &File;
+
+    /// Whether these bytes may still be sent; asked each time before some of them are. Must not block. When not, the body
+    /// ends short.
+    fn may_send(&self, range: Range<u64>) -> bool;
+}
+
+impl Lent {
+    /// The bytes at `range` of a file.
+    #[must_use]
+    pub fn new(file: Arc<dyn LentFile>, range: Range<u64>) -> Self {
+        Self { file, range }
+    }
+
+    pub(crate) fn file(&self) -> &dyn LentFile {
+        &*self.file
+    }
+
+    /// What has not been sent.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    pub(crate) const fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Notes that its first bytes have been sent.
+    pub(crate) const fn advance(&mut self, sent: u64) {
+        self.range.start += sent;
+    }
+}
+
+impl Chunk {
+    pub(crate) const fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Lent(lent) => lent.len(),
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps `length` bytes at most.
+    pub(crate) fn truncate(&mut self, length: u64) {
+        match self {
+            Self::Bytes(bytes) => bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX)),
+            Self::Lent(lent) => lent.range.end = lent.range.end.min(lent.range.start.saturating_add(length)),
+        }
+    }
+}
+
+impl From<Bytes> for Chunk {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Lent> for Chunk {
+    fn from(lent: Lent) -> Self {
+        Self::Lent(lent)
+    }
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent").field("range", &self.range).finish_non_exhaustive()
+    }
+}
