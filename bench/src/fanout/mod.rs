@@ -2,11 +2,12 @@
 //!
 //! * `lab`, `rate`, `tools`: the network; `origin`, `reader`, `torrent`: what stands at its ends;
 //! * `settle`: the machine before a measurement;
-//! * `trial`: one fan-out in one mode; `outcome`: what several came to, and how near to the bound.
+//! * `trial`: one fan-out in one mode; `outcome`: what several came to, and how near to the bound; `plot`: one as a picture.
 
 mod lab;
 mod origin;
 mod outcome;
+mod plot;
 mod rate;
 mod reader;
 mod settle;
@@ -16,7 +17,7 @@ mod trial;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use shoal::config::Size;
 
 use self::{
@@ -86,6 +87,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     flag: Vec<(String, String)>,
 
+    /// Draw the last trial of the first mode into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
     /// Keep the folder with the daemons' logs, and name it
     #[arg(long)]
     keep: bool,
@@ -148,7 +153,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
             }
         }
     });
-    Outcome::of(&bench, trials?)
+    let outcome = Outcome::of(&bench, trials?)?;
+    if let Some(path) = &args.plot {
+        let picture = outcome.plot().context("there is no trial to draw")?;
+        std::fs::write(path, picture).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(outcome)
 }
 
 async fn all(args: &Args, bench: &Bench<'_>) -> anyhow::Result<Vec<trial::Trial>> {

@@ -8,7 +8,10 @@ use serde::Serialize;
 use shoal_blob::Layout;
 use shoal_simulator::bound::{Bound, Fleet};
 
-use super::trial::{Bench, Mode, Trial};
+use super::{
+    plot,
+    trial::{Bench, Mode, Trial},
+};
 use crate::median::median;
 
 /// All trials of one network, and the bound that they are divided by.
@@ -99,6 +102,13 @@ impl Outcome {
             modes: modes.iter().map(summary).collect(),
             trials,
         })
+    }
+
+    /// The last trial of the first mode as an SVG image.
+    pub(super) fn plot(&self) -> Option<String> {
+        let mode = self.modes.first()?.mode;
+        let trial = self.trials.iter().rev().find(|trial| trial.mode == mode)?;
+        Some(plot::draw(trial, self.bytes, self.bound.whole_pieces))
     }
 }
 
