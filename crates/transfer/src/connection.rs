@@ -50,7 +50,7 @@ impl Newcomer {
         let Self { peer, queue, send, recv, answer } = self;
         let context = Arc::clone(&peer.0.context);
         let config = &context.config;
-        peer.0.connection.set_receive_window(VarInt::from_u32(config.connection_window));
+        peer.0.connection.set_receive_window(context.links.window(config.connection_window, peer.rtt()));
         peer.0.connection.set_max_concurrent_uni_streams(VarInt::from_u32(config.piece_streams));
         let link = Arc::clone(&peer.0);
         context.writers.spawn(async move { link.write(send, queue, answer).await });

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
-use quinn::{Incoming, VarInt};
+use quinn::{Incoming, Runtime, VarInt};
 use shoal_proto::{ClusterKeys, NodeId, NodeKey};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -11,12 +11,15 @@ use tokio::{
 };
 
 use crate::{
-    AdmissionError, Counts, DialError, Event, Peer, TransferConfig,
+    AdmissionError, Counts, DialError, Event, Peer, Rates, TransferConfig,
     admission::Prover,
     certificate, close,
     connection::{Newcomer, settle_dialled},
     context::Context,
-    dial, socket,
+    dial,
+    limited::LimitedSocket,
+    links::Links,
+    socket,
     table::{Begin, Dial, Table, Verdict},
 };
 
@@ -95,8 +98,13 @@ impl Endpoint {
 
         let socket = socket::bind(addr, &config)?;
         let runtime = Arc::new(quinn::TokioRuntime);
-        let mut quinn = quinn::Endpoint::new(socket::endpoint(&config)?, Some(server), socket, runtime)
-            .map_err(|source| BindError::Socket { addr, source })?;
+        let links = Arc::new(Links::new(config.rates, config.max_udp_payload));
+        let settings = socket::endpoint(&config)?;
+        let opened = runtime.wrap_udp_socket(socket).and_then(|socket| {
+            let socket = Arc::new(LimitedSocket::new(socket, Arc::clone(&links)));
+            quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
+        });
+        let mut quinn = opened.map_err(|source| BindError::Socket { addr, source })?;
         quinn.set_default_client_config(client);
 
         let (events, receiver) = mpsc::channel(config.events.max(2));
@@ -107,7 +115,7 @@ impl Endpoint {
             keys: RwLock::new(Arc::new(keys)),
             table: Table::new(key.id(), config.max_connections),
             half_admitted: Arc::new(Semaphore::new(config.max_half_admitted)),
-            context: Arc::new(Context::new(config)),
+            context: Arc::new(Context::new(config, links)),
             events,
         });
         inner.context.tasks.spawn(listen(Arc::clone(&inner)));
@@ -131,6 +139,22 @@ impl Endpoint {
     /// Replaces the cluster keys. Connections that stand are kept; every later one is held to the new keys.
     pub fn set_keys(&self, keys: ClusterKeys) {
         *self.0.keys.write() = Arc::new(keys);
+    }
+
+    /// What may go out and come in a second.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        self.0.context.links.rates()
+    }
+
+    /// Changes that, for connections that stand as well.
+    pub fn set_rates(&self, rates: Rates) {
+        let context = &self.0.context;
+        context.links.set(rates);
+        for peer in self.peers() {
+            let window = context.links.window(context.config.connection_window, peer.rtt());
+            peer.0.connection.set_receive_window(window);
+        }
     }
 
     /// The connection to a node: the one there is, or a new one by the first of its addresses that answers (at most eight are
@@ -177,7 +201,7 @@ impl Endpoint {
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.0.context.counters.read()
+        self.0.context.counters.read(&self.0.context.links)
     }
 
     /// Stops: nothing new is begun; uploads under way and queued messages have `grace` to arrive; then all connections are

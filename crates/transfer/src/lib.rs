@@ -7,7 +7,8 @@
 //! * [`Endpoint`]: binds, dials, listens, closes;
 //! * [`Event`]: what it tells its one owner, in order;
 //! * [`Peer`]: says things to a neighbour and uploads pieces to it;
-//! * [`IncomingPiece`], [`PieceStream`]: a piece that comes.
+//! * [`IncomingPiece`], [`PieceStream`]: a piece that comes;
+//! * [`Rates`]: the most that all of it may send and receive a second.
 
 mod admission;
 mod certificate;
@@ -21,6 +22,8 @@ mod endpoint;
 mod event;
 mod frame;
 mod incoming;
+mod limited;
+mod links;
 mod peer;
 mod socket;
 mod table;
@@ -34,5 +37,6 @@ pub use dial::DialError;
 pub use endpoint::{BindError, Endpoint};
 pub use event::Event;
 pub use incoming::{IncomingPiece, PieceError, PieceStream};
+pub use links::Rates;
 pub use peer::{Peer, SendError};
 pub use upload::{UploadError, UploadReport};
