@@ -177,7 +177,10 @@ impl Runs {
         if self.in_flight() < self.settings.overlap {
             return true;
         }
-        let all_slow = self.active.iter().all(|run| run.is_slow(self.waited, &self.settings));
+        // One that brings half of what the limit lets through is not slow: more of them would share the same.
+        let fast = self.origins.limit().map_or(u64::MAX, |limit| limit.bytes() / 2);
+        let settings = RunSettings { slow: self.settings.slow.min(fast), ..self.settings };
+        let all_slow = self.active.iter().all(|run| run.is_slow(self.waited, &settings));
         self.slow |= all_slow;
         all_slow
     }

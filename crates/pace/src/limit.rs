@@ -113,6 +113,12 @@ impl Limit {
         }
     }
 
+    /// How long it takes until nothing is owed.
+    #[must_use]
+    pub fn owed(&self) -> Duration {
+        self.owed_until(None).map_or(Duration::ZERO, |at| at.saturating_duration_since(now()))
+    }
+
     /// Until when to wait, if at all. What was promised under a lower rate is due when everything is.
     fn owed_until(&self, promised: Option<Instant>) -> Option<Instant> {
         self.rate()?;
@@ -204,9 +210,10 @@ mod tests {
     async fn a_turn_that_is_not_taken_is_given_back() {
         let limit = Limit::new(rate(1000));
         limit.charge(100);
-        let paid = limit.owed_until(None);
-        drop(limit.turn(500));
-        assert_eq!(limit.owed_until(None), paid);
+        let turn = limit.turn(500);
+        assert_eq!(limit.owed(), Duration::from_millis(600));
+        drop(turn);
+        assert_eq!(limit.owed(), Duration::from_millis(100));
     }
 
     #[tokio::test(start_paused = true)]
