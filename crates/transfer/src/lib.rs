@@ -25,6 +25,7 @@ mod incoming;
 mod limited;
 mod links;
 mod peer;
+mod precedence;
 mod socket;
 mod table;
 mod upload;

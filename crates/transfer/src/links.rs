@@ -137,7 +137,8 @@ mod tests {
         let (near, far) = (Duration::from_millis(1), Duration::from_millis(100));
         assert_eq!((links.batch(), links.mouthful(64)), (None, 64));
         assert_eq!(links.window(6 << 20, near), VarInt::from_u32(6 << 20));
-        for (rate, datagrams, window) in [(1, 1, 64 << 10), (10, 4, 64 << 10), (100, 42, 637_500), (10_000, 4245, 6 << 20)]
+        for (rate, datagrams, window) in
+            [(1, 1, 64 << 10), (10, 4, 64 << 10), (100, 42, 637_500), (10_000, 4245, 6 << 20)]
         {
             links.set(Rates { up: mbit(rate), down: mbit(rate) });
             assert_eq!((links.batch(), links.mouthful(64)), (Some(datagrams), datagrams.min(64)), "{rate}");

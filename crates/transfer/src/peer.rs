@@ -21,7 +21,7 @@ use shoal_proto::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Disconnect, close, context::Context, counters::add, frame::Frame};
+use crate::{Disconnect, close, context::Context, counters::add, frame::Frame, precedence::Precedence};
 
 /// How many frames may wait for one peer, whatever their size.
 const QUEUED_FRAMES: usize = 8192;
@@ -46,6 +46,7 @@ pub(crate) struct Link {
     queued: AtomicUsize,
     /// The priority of the last piece's stream.
     piece_priority: AtomicI32,
+    pub(crate) precedence: Precedence,
     /// Why this side closed the connection, where it did: the first reason stays.
     why: OnceLock<Disconnect>,
     /// Told to write what is queued, finish the stream and end.
@@ -89,6 +90,7 @@ impl Peer {
             outbound,
             queued: AtomicUsize::new(0),
             piece_priority: AtomicI32::new(0),
+            precedence: Precedence::default(),
             why: OnceLock::new(),
             drain: CancellationToken::new(),
             retired: CancellationToken::new(),
@@ -204,7 +206,7 @@ impl Link {
                 batch.extend_from_slice(&frame.bytes(&mut self.speaking.lock()));
             }
             let written = batch.len();
-            if stream.write_chunk(batch.into()).await.is_err() {
+            if self.precedence.word(&mut stream, batch.into()).await.is_err() {
                 return;
             }
             self.queued.fetch_sub(taken, Relaxed);

@@ -135,7 +135,7 @@ impl Peer {
         self.step(outgoing.stream.write_chunk(head.into())).await?;
         while let Some(chunk) = reading.next().await.map_err(|source| UploadError::Source { node, source })? {
             let size = chunk.len();
-            self.step(outgoing.stream.write_chunk(chunk)).await?;
+            self.step(self.0.precedence.piece(&mut outgoing.stream, chunk)).await?;
             add(&context.counters.piece_bytes_sent, size);
         }
         let _ = outgoing.stream.finish();

@@ -1,5 +1,7 @@
 //! Limits of what comes and goes, over all connections, set and changed while pieces are on their way.
 
+#![allow(clippy::unwrap_used)] // Functions beside the tests are tests as well, which the lint cannot see.
+
 mod rogue;
 
 use std::time::{Duration, Instant};
@@ -104,13 +106,13 @@ async fn what_goes_out_keeps_to_the_limit_over_all_connections() {
 
     let uploads = [send(&to_b), send(&to_c)];
     let readers = [read(&mut b_events).await, read(&mut c_events).await];
-    reach(&arrived, PIECE / 2).await;
-    meter.allows(&arrived, slow, BATCHES);
+    reach(arrived, PIECE / 2).await;
+    meter.allows(arrived, slow, BATCHES);
     a.set_rates(up(fast));
     for reader in readers {
         assert_eq!(reader.await.unwrap(), PIECE);
     }
-    meter.allows(&arrived, fast, BATCHES);
+    meter.allows(arrived, fast, BATCHES);
     for upload in uploads {
         assert_eq!(bounded(upload).await.unwrap().bytes, PIECE);
     }
@@ -137,13 +139,13 @@ async fn what_comes_in_keeps_to_the_limit_over_all_connections() {
 
     let uploads = [send(&from_a), send(&from_b)];
     let readers = [read(&mut c_events).await, read(&mut c_events).await];
-    reach(&arrived, PIECE).await;
-    meter.allows(&arrived, slow, windows(slow));
+    reach(arrived, PIECE).await;
+    meter.allows(arrived, slow, windows(slow));
     c.set_rates(down(fast));
     for reader in readers {
         assert_eq!(reader.await.unwrap(), PIECE);
     }
-    meter.allows(&arrived, fast, windows(fast));
+    meter.allows(arrived, fast, windows(fast));
     for upload in uploads {
         assert_eq!(bounded(upload).await.unwrap().bytes, PIECE);
     }
