@@ -23,6 +23,17 @@ pub struct Metrics {
     /// Body bytes sent to this node's clients.
     pub bytes_to_clients: IntCounter,
 
+    /// UDP payload that the data plane has sent.
+    pub udp_bytes_sent: IntCounter,
+    /// UDP payload that came to the data plane.
+    pub udp_bytes_received: IntCounter,
+    /// The limit of what is sent to peers in bytes a second, 0 without one, as the next two.
+    pub limit_up: IntGauge,
+    /// The limit of what is received from peers.
+    pub limit_down: IntGauge,
+    /// The limit of what is read from origins.
+    pub limit_origin: IntGauge,
+
     /// Pieces that were verified and stored, from the origin.
     pub pieces_verified_from_origin: IntCounter,
     /// Pieces that were verified and stored, from peers.
@@ -129,6 +140,8 @@ impl Metrics {
             make.counters("shoal_bytes_total", "Bytes of content moved, by where from and where to.", &["from", "to"]);
         let verified =
             make.counters("shoal_pieces_verified_total", "Pieces that were verified, by where from.", &["from"]);
+        let udp = make.counters("shoal_udp_bytes_total", "UDP payload of the data plane.", &["direction"]);
+        let limits = make.gauges("shoal_limit_bytes_per_second", "The limits in force; 0 is none.", &["link"]);
         let blobs = make.gauges("shoal_store_blobs", "Blobs in the store, by state.", &["state"]);
         Self {
             resident: make.gauge("process_resident_memory_bytes", "Resident memory of this process in bytes."),
@@ -136,6 +149,11 @@ impl Metrics {
             bytes_from_peers: bytes.with_label_values(&["peer", "node"]),
             bytes_to_peers: bytes.with_label_values(&["node", "peer"]),
             bytes_to_clients: bytes.with_label_values(&["node", "client"]),
+            udp_bytes_sent: udp.with_label_values(&["sent"]),
+            udp_bytes_received: udp.with_label_values(&["received"]),
+            limit_up: limits.with_label_values(&["up"]),
+            limit_down: limits.with_label_values(&["down"]),
+            limit_origin: limits.with_label_values(&["origin"]),
             pieces_verified_from_origin: verified.with_label_values(&["origin"]),
             pieces_verified_from_peers: verified.with_label_values(&["peer"]),
             pieces_verified_from_disk: verified.with_label_values(&["disk"]),

@@ -116,6 +116,9 @@ fn each_setting_can_be_written_in_each_place() {
         "in_flight" => "64MiB",
         "origin_in_flight" => "8MiB",
         "origin_connections" => "9",
+        "limit_up" => "200mbit",
+        "limit_down" => "1gbit",
+        "limit_origin" => "26214400B/s",
         "mirror_connections" => "10",
         "drain" => "11s",
         "log_format" => "json",
@@ -144,6 +147,17 @@ fn each_setting_can_be_written_in_each_place() {
     }
     assert_eq!(in_force(&[], &env), by_flags);
     assert_eq!(in_force(&["--config", text(&file)], &[]), by_flags);
+}
+
+#[test]
+fn a_flag_lifts_a_limit_of_the_file() {
+    let files = Files::new();
+    let file = files.settings("limit_up = \"25MiB/s\"\nlimit_down = \"2.5gbit\"\n");
+    let read = in_force(&["--config", text(&file), "--limit-up", "none"], &[]);
+    let said = toml::to_string(&read).unwrap();
+    for line in ["limit_up = \"none\"", "limit_down = \"2500mbit\"", "limit_origin = \"none\""] {
+        assert!(said.contains(line), "{line} is missing in:\n{said}");
+    }
 }
 
 #[test]
@@ -179,6 +193,9 @@ fn values_outside_their_bounds_are_refused() {
         ("--origin-in-flight=64MiB", &["origin_in_flight", "64MiB", "32MiB"]),
         ("--origin-connections=33", &["origin_connections", "33", "32"]),
         ("--drain=1h", &["drain", "1h", "10m"]),
+        ("--limit-up=0", &["--limit-up", "1mbit", "none"]),
+        ("--limit-down=10kbit", &["--limit-down", "10kbit", "from 1mbit"]),
+        ("--limit-origin=25MiB", &["--limit-origin", "25MiB", "25MiB/s"]),
         ("--admin-listen=127.0.0.1:5050", &["admin_listen", "127.0.0.1:5050", "port"]),
         ("--peer-listen=0.0.0.0:5050", &["peer_listen", "0.0.0.0:5050", "port"]),
     ] {

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use shoal_blob::Repository;
+use shoal_pace::Rate;
 
 use crate::retry::Patience;
 
@@ -53,6 +54,9 @@ pub struct Policy {
     pub credentials: Option<PathBuf>,
     /// How long to try.
     pub patience: Patience,
+    /// What is read of blobs a second, in bytes, of all registries together; `None` is no limit. Manifests, lists and tokens are
+    /// small, and wait for nothing.
+    pub limit: Option<Rate>,
 }
 
 /// Why a configuration of registries cannot be used. A start-up error; on a reload, what was there stays.

@@ -3,10 +3,12 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, RwLock},
+    time::Duration,
 };
 
 use oci_client::Reference as OciReference;
 use shoal_blob::Repository;
+use shoal_pace::{Limit, Rate};
 
 use crate::{
     config::{Access, ConfigError, DOCKER_HUB, Policy, RegistryConfig, canonical, default_url},
@@ -27,7 +29,14 @@ pub struct Origins(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     set: RwLock<Arc<Set>>,
-    counters: Arc<Counters>,
+    with: Common,
+}
+
+/// What all registries share, whatever is configured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limit: Limit,
 }
 
 /// One configuration. What was begun under it goes on under it.
@@ -46,18 +55,22 @@ impl Origins {
     /// [`ConfigError`] naming the registry and the setting; above all [`ConfigError::AccessMissing`] for credentials without
     /// a word on who may read what they open.
     pub fn new(registries: Vec<RegistryConfig>, policy: Policy) -> Result<Self, ConfigError> {
-        let counters = Arc::new(Counters::default());
-        let set = Set::new(registries, policy, &counters)?;
-        Ok(Self(Arc::new(Shared { set: RwLock::new(Arc::new(set)), counters })))
+        let with = Common::default();
+        with.limit.set(policy.limit);
+        let set = Set::new(registries, policy, &with)?;
+        Ok(Self(Arc::new(Shared { set: RwLock::new(Arc::new(set)), with })))
     }
 
     /// Replaces the configuration; credentials and certificates are read again. Requests and streams that have begun go on
-    /// as they began, the next range of [`Runs`](crate::Runs) is asked under the new one. Tokens are forgotten.
+    /// as they began, the next range of [`Runs`](crate::Runs) is asked under the new one. Tokens are forgotten. The limit holds at
+    /// once, for streams under way as well.
     ///
     /// # Errors
     /// As [`Origins::new`]; the configuration that was there stays then.
     pub fn reload(&self, registries: Vec<RegistryConfig>, policy: Policy) -> Result<(), ConfigError> {
-        let set = Set::new(registries, policy, &self.0.counters)?;
+        let limit = policy.limit;
+        let set = Set::new(registries, policy, &self.0.with)?;
+        self.0.with.limit.set(limit);
         *self.0.set.write().expect("nobody panics while holding the set") = Arc::new(set);
         Ok(())
     }
@@ -65,7 +78,19 @@ impl Origins {
     /// What was asked and received since the start.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
-        self.0.counters.clone()
+        self.0.with.counters.clone()
+    }
+
+    /// What is read of blobs a second, at most.
+    #[must_use]
+    pub fn limit(&self) -> Option<Rate> {
+        self.0.with.limit.rate()
+    }
+
+    /// How long the limit holds back whoever reads now: no stall of an origin's.
+    #[must_use]
+    pub fn held_back(&self) -> Duration {
+        self.0.with.limit.owed()
     }
 
     /// Who may read private content of a registry through this node; `None` where nothing was said, which means each
@@ -88,7 +113,7 @@ impl Origins {
     /// The registry of a repository, and the repository's path there.
     pub(crate) fn find(&self, repository: &Repository) -> Result<(Arc<Registry>, String), OriginError> {
         let name = canonical(repository.registry());
-        let registry = self.set().registry(name, &self.0.counters).map_err(|kind| OriginError {
+        let registry = self.set().registry(name, &self.0.with).map_err(|kind| OriginError {
             registry: name.to_owned(),
             what: repository.path().to_owned(),
             kind,
@@ -98,7 +123,7 @@ impl Origins {
 }
 
 impl Set {
-    fn new(configs: Vec<RegistryConfig>, policy: Policy, counters: &Arc<Counters>) -> Result<Self, ConfigError> {
+    fn new(configs: Vec<RegistryConfig>, policy: Policy, with: &Common) -> Result<Self, ConfigError> {
         let mut registries = HashMap::new();
         let mut names = HashSet::new();
         for config in configs {
@@ -106,13 +131,13 @@ impl Set {
             if !names.insert(name.clone()) {
                 return Err(ConfigError::Twice(name));
             }
-            let registry = open(&name, &config, &policy, counters)?;
+            let registry = open(&name, &config, &policy, with)?;
             registries.insert(name, Arc::new(registry));
         }
         Ok(Self { policy, registries, strangers: Mutex::new(VecDeque::new()) })
     }
 
-    fn registry(&self, name: &str, counters: &Arc<Counters>) -> Result<Arc<Registry>, ErrorKind> {
+    fn registry(&self, name: &str, with: &Common) -> Result<Arc<Registry>, ErrorKind> {
         if let Some(registry) = self.registries.get(name) {
             return Ok(registry.clone());
         }
@@ -133,7 +158,7 @@ impl Set {
             tls: tls::client(&[]).map_err(|error| invalid(error.to_string()))?,
             extra: Vec::new(),
             patience: self.policy.patience,
-            counters: counters.clone(),
+            with: with.clone(),
         })
         .map_err(|error| invalid(crate::failure::chain(&error)))?;
         let registry = Arc::new(registry);
@@ -145,12 +170,7 @@ impl Set {
     }
 }
 
-fn open(
-    name: &str,
-    config: &RegistryConfig,
-    policy: &Policy,
-    counters: &Arc<Counters>,
-) -> Result<Registry, ConfigError> {
+fn open(name: &str, config: &RegistryConfig, policy: &Policy, with: &Common) -> Result<Registry, ConfigError> {
     let base = config.base_url(name)?;
     let file = match (&config.credentials, &policy.credentials) {
         (Some(own), _) => Some(CredentialFile::open(name, own, true)?),
@@ -184,7 +204,7 @@ fn open(
         tls,
         extra,
         patience: policy.patience,
-        counters: counters.clone(),
+        with: with.clone(),
     })
     .map_err(|error| failed(crate::failure::chain(&error)))
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Client, Response, Url, redirect};
 use rustls::{ClientConfig, pki_types::CertificateDer};
 use serde::{Deserialize, Serialize};
+use shoal_pace::Limit;
 
 use crate::{
     address::{PublicOnly, check_url, redirects},
@@ -19,6 +20,7 @@ use crate::{
     credentials::CredentialFile,
     error::{ErrorKind, OriginError},
     failure::Failure,
+    origins::Common,
     retry::{Budget, Patience},
     token::Identity,
 };
@@ -45,6 +47,7 @@ pub(crate) struct Registry {
     pub(crate) access: Option<Access>,
     pub(crate) patience: Patience,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) limit: Limit,
     pub(crate) authority: Authority,
     base: Url,
     guarded: bool,
@@ -65,7 +68,7 @@ pub(crate) struct Parts {
     pub(crate) tls: ClientConfig,
     pub(crate) extra: Vec<CertificateDer<'static>>,
     pub(crate) patience: Patience,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) with: Common,
 }
 
 /// A request about a repository.
@@ -109,14 +112,15 @@ impl Answer {
 
 impl Registry {
     pub(crate) fn new(parts: Parts) -> Result<Self, reqwest::Error> {
-        let Parts { name, base, guarded, access, credentials, tls, extra, patience, counters } = parts;
+        let Parts { name, base, guarded, access, credentials, tls, extra, patience, with } = parts;
+        let Common { counters, limit } = with;
         let build = |policy| client(&base, guarded, tls.clone(), patience, policy);
         let http = build(redirects(guarded))?;
         let still = build(redirect::Policy::none())?;
         let authority =
             Authority::new(base.clone(), guarded, http.clone(), patience, counters.clone(), extra, credentials);
         let private = Mutex::new(HashMap::new());
-        Ok(Self { name, access, patience, counters, authority, base, guarded, http, still, private })
+        Ok(Self { name, access, patience, counters, limit, authority, base, guarded, http, still, private })
     }
 
     /// Makes attempts at a request until one succeeds, it is refused, or the budget is spent.

@@ -14,7 +14,7 @@ pub struct RunSettings {
     pub run_bytes: u64,
     /// The next run is opened when so few bytes of all open ones are left: 2 MiB.
     pub overlap: u64,
-    /// A connection that brings fewer bytes a second is slow: 50 MB/s. With 0 none ever is.
+    /// A connection that brings fewer bytes a second is slow: 50 MB/s, or half of the limit where there is one. With 0 none ever is.
     pub slow: u64,
     /// How long a connection is watched, counting only time spent waiting for it, before it can be called slow: 200 ms.
     pub watch: Duration,

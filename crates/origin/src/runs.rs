@@ -177,7 +177,10 @@ impl Runs {
             return true;
         }
         self.breadth.judge(self.waited, self.received, self.settings.watch);
-        if self.active.iter().all(|run| run.is_slow(self.waited, &self.settings)) {
+        // One that brings half of what the limit lets through is not slow: more of them would share the same.
+        let fast = self.origins.limit().map_or(u64::MAX, |limit| limit.bytes() / 2);
+        let settings = RunSettings { slow: self.settings.slow.min(fast), ..self.settings };
+        if self.active.iter().all(|run| run.is_slow(self.waited, &settings)) {
             let rate = self.active.iter().map(|run| run.rate(self.waited)).sum();
             self.breadth.slow(self.waited, self.received, rate);
         }

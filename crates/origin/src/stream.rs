@@ -1,6 +1,6 @@
 //! One range of a blob as a stream that survives broken connections.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -23,7 +23,8 @@ use crate::{
 ///
 /// When the connection breaks, the body ends short, or nothing comes for
 /// [`Patience::stall`](crate::Patience::stall), the rest is asked for at the offset reached; bytes are never delivered
-/// twice. Nothing is read ahead of [`chunk`](Self::chunk) but what the network's buffers hold, and only time spent in it
+/// twice. All streams together keep to [`Policy::limit`](crate::Policy::limit): what came is charged for whole, and what follows is
+/// read when that is paid, so that the origin is held back by what lies unread. Nothing is read ahead of [`chunk`](Self::chunk) but what the network's buffers hold, and only time spent in it
 /// counts as a stall.
 ///
 /// Invariant: `at` is the blob's offset of the next byte to deliver; `body`, where there is one, is just before it.
@@ -37,6 +38,8 @@ pub struct BlobStream {
     body: Option<Body>,
     visibility: Visibility,
     budget: Budget,
+    /// When the limit lets it go on.
+    promised: Option<Instant>,
     failed: Option<OriginError>,
 }
 
@@ -81,6 +84,7 @@ impl Origins {
             body: None,
             visibility: Visibility::Anonymous,
             budget,
+            promised: None,
             failed: None,
         };
         while stream.body.is_none() && stream.at < stream.end {
@@ -143,6 +147,8 @@ impl BlobStream {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Failure> {
+        // Ours and no stall of the origin's.
+        self.registry.limit.wait(self.promised).await;
         let Some(body) = &mut self.body else { return Ok(None) };
         let stall = self.registry.patience.stall;
         let part = tokio::time::timeout(stall, body.response.chunk()).await;
@@ -155,6 +161,7 @@ impl BlobStream {
             return Err(Failure::network(format!("the body ended {} bytes short", body.left)));
         };
         self.registry.counters.received(RequestKind::BlobGet, part.len());
+        self.promised = self.registry.limit.charge(part.len() as u64);
         if part.len() as u64 > body.left {
             if !body.whole {
                 return Err(Failure::wrong("more bytes than its Content-Range said"));

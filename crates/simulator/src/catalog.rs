@@ -111,14 +111,20 @@ pub fn entries() -> Vec<Entry> {
         of(
             "half-speed-5pct",
             "one node in twenty has half the rate",
-            Scenario { slow: Some(Slow { percent: 5, speed: 50 }), ..base() },
+            Scenario { slow: Some(Slow { percent: 5, speed: 50, known: false }), ..base() },
             Gate::ratio(1.08),
         ),
         of(
             "tenth-speed-2pct",
             "one node in fifty has a tenth of the rate",
-            Scenario { slow: Some(Slow { percent: 2, speed: 10 }), ..base() },
+            Scenario { slow: Some(Slow { percent: 2, speed: 10, known: false }), ..base() },
             Gate::ratio(1.15),
+        ),
+        of(
+            "capped-10pct",
+            "one node in ten is limited to half the rate, and knows",
+            Scenario { slow: Some(Slow { percent: 10, speed: 50, known: true }), ..base() },
+            Gate::ratio(1.08),
         ),
         of(
             "zones-8",

@@ -91,7 +91,8 @@ pub fn random_scenario(seed: u64) -> Scenario {
         scenario.refused = rng.random_range(1..=2);
     }
     if chance(&mut rng, 20) {
-        scenario.slow = Some(Slow { percent: rng.random_range(5..=50), speed: rng.random_range(20..=90) });
+        scenario.slow =
+            Some(Slow { percent: rng.random_range(5..=50), speed: rng.random_range(20..=90), known: false });
     }
     for _ in 0..rng.random_range(0..=4) {
         scenario.faults.push(random_fault(&mut rng, nodes, span));

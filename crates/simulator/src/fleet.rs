@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    num::NonZeroU64,
     time::Duration,
 };
 
@@ -13,7 +14,11 @@ use shoal_proto::{
     coordination::{Coordination, MAX_NEIGHBOURS},
     trade::Message,
 };
-use shoal_swarm::{Time, coordination::Input as CoordinatorInput, trade::Settings as TradeSettings};
+use shoal_swarm::{
+    Time,
+    coordination::Input as CoordinatorInput,
+    trade::{LinkLimits, Settings as TradeSettings},
+};
 
 use crate::{
     agenda::Agenda,
@@ -165,8 +170,12 @@ impl<'a> Fleet<'a> {
         }
         for &node in order.iter().take(slow) {
             let speed = u64::from(scenario.slow.map_or(100, |slow| slow.speed));
+            let (up, down) = (scenario.up * speed / 100, scenario.down * speed / 100);
             nodes[node as usize].slow = true;
-            network.set_rates(node, scenario.up * speed / 100, scenario.down * speed / 100);
+            network.set_rates(node, up, down);
+            if scenario.slow.is_some_and(|slow| slow.known) {
+                nodes[node as usize].limit(LinkLimits { up: NonZeroU64::new(up), down: NonZeroU64::new(down) });
+            }
         }
         order.iter().rev().take(late as usize).for_each(|&node| nodes[node as usize].late = true);
         let by_id = nodes.iter().map(|node| node.id).zip(0..).collect();

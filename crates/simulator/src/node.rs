@@ -7,7 +7,7 @@ use shoal_proto::{Epoch, NodeId, NodeKey, coordination::Probe, trade::Message};
 use shoal_swarm::{
     Time,
     coordination::{Coordinator, Member},
-    trade::{Capacity, Swarm},
+    trade::{Capacity, LinkLimits, Swarm},
 };
 
 use crate::network::NodeIndex;
@@ -44,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) member: Option<Member>,
     pub(crate) swarm: Option<Swarm>,
     pub(crate) capacity: Capacity,
+    /// What its operator has limited its links to.
+    links: LinkLimits,
     /// How many slots it could open at a time, at most, in this life.
     pub(crate) most_slots: u32,
     /// What is on its disk, while no swarm has it.
@@ -98,6 +100,7 @@ impl Node {
             member: None,
             swarm: None,
             capacity: Capacity::new(streams, INFLOW),
+            links: LinkLimits::default(),
             most_slots: 0,
             disk: PieceSet::empty(0),
             found: None,
@@ -129,6 +132,12 @@ impl Node {
             wake_at: None,
             woken: (Time::ZERO, 0),
         }
+    }
+
+    /// Limits its links, and says so.
+    pub(crate) const fn limit(&mut self, links: LinkLimits) {
+        self.links = links;
+        self.capacity.set_links(links);
     }
 
     /// What it has of the blob.
@@ -164,6 +173,7 @@ impl Node {
         self.alive = true;
         self.coordinator = Coordinator::new(self.key.clone(), now, seed, Default::default());
         self.capacity = Capacity::new(streams, INFLOW);
+        self.capacity.set_links(self.links);
         self.most_slots = 0;
     }
 }

@@ -72,6 +72,9 @@ pub struct Slow {
     pub percent: u32,
     /// What part of the others' rates they have, in a hundred.
     pub speed: u32,
+    /// Whether they know, as one does whose operator has set a limit.
+    #[serde(default)]
+    pub known: bool,
 }
 
 /// Something that goes wrong.

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use quinn::{Connection, VarInt};
+use quinn::{AsyncUdpSocket, Connection, Runtime, VarInt};
 use shoal_proto::NodeKey;
 
 use crate::{BindError, TransferConfig, certificate, socket};
@@ -15,6 +15,16 @@ use crate::{BindError, TransferConfig, certificate, socket};
 /// # Errors
 /// [`BindError`].
 pub fn bind(addr: SocketAddr, key: &NodeKey, config: &TransferConfig) -> Result<quinn::Endpoint, BindError> {
+    open(addr, key, config, |socket| socket)
+}
+
+/// The same over what `wrap` makes of the socket.
+pub(crate) fn open(
+    addr: SocketAddr,
+    key: &NodeKey,
+    config: &TransferConfig,
+    wrap: impl FnOnce(Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket>,
+) -> Result<quinn::Endpoint, BindError> {
     let (client, server) = certificate::tls(key)?;
     let mut server = quinn::ServerConfig::with_crypto(server);
     server
@@ -27,14 +37,22 @@ pub fn bind(addr: SocketAddr, key: &NodeKey, config: &TransferConfig) -> Result<
 
     let socket = socket::bind(addr, config)?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut quinn = quinn::Endpoint::new(socket::endpoint(config)?, Some(server), socket, runtime)
-        .map_err(|source| BindError::Socket { addr, source })?;
+    let settings = socket::endpoint(config)?;
+    let opened = runtime
+        .wrap_udp_socket(socket)
+        .and_then(|socket| quinn::Endpoint::new_with_abstract_socket(settings, Some(server), wrap(socket), runtime));
+    let mut quinn = opened.map_err(|source| BindError::Socket { addr, source })?;
     quinn.set_default_client_config(client);
     Ok(quinn)
 }
 
 /// Lets the other end of a connection send as much as a member may.
 pub fn widen(connection: &Connection, config: &TransferConfig) {
-    connection.set_receive_window(VarInt::from_u32(config.connection_window));
+    widen_to(connection, config, VarInt::from_u32(config.connection_window));
+}
+
+/// The same with a window of its own.
+pub(crate) fn widen_to(connection: &Connection, config: &TransferConfig, window: VarInt) {
+    connection.set_receive_window(window);
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(config.piece_streams));
 }

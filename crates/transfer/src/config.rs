@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Rates;
+
 /// The limits of one endpoint. The defaults suit a daemon with some two dozen neighbours in a data centre: what one
 /// connection may hold of a peer's unread bytes, and of our unacknowledged ones, is what its memory is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,10 @@ pub struct TransferConfig {
     pub control_queue: usize,
     /// How many events may wait for their reader; behind them the peers are held back.
     pub events: usize,
+    /// What may go out and come in a second, over all connections, when the endpoint is bound; [`Endpoint::set_rates`] changes it.
+    ///
+    /// [`Endpoint::set_rates`]: crate::Endpoint::set_rates
+    pub rates: Rates,
 }
 
 impl Default for TransferConfig {
@@ -70,6 +76,7 @@ impl Default for TransferConfig {
             upload_chunk: 256 << 10,
             control_queue: 8 << 20,
             events: 256,
+            rates: Rates::default(),
         }
     }
 }

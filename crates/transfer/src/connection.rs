@@ -50,7 +50,8 @@ impl Newcomer {
         let Self { peer, queue, send, recv, answer } = self;
         let context = Arc::clone(&peer.0.context);
         let config = &context.config;
-        bare::widen(&peer.0.connection, config);
+        let window = context.links.window(config.connection_window, peer.rtt());
+        bare::widen_to(&peer.0.connection, config, window);
         let link = Arc::clone(&peer.0);
         context.writers.spawn(async move { link.write(send, queue, answer).await });
         context.tasks.spawn(run(peer, FrameReader::new(recv), predecessor, table, events));

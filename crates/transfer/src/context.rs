@@ -1,13 +1,16 @@
 //! What every connection of an endpoint shares.
 
+use std::sync::Arc;
+
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{TransferConfig, counters::Counters};
+use crate::{TransferConfig, counters::Counters, links::Links};
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) config: TransferConfig,
     pub(crate) counters: Counters,
+    pub(crate) links: Arc<Links>,
     /// Cancelled when the endpoint begins to close: nothing new is begun.
     pub(crate) closing: CancellationToken,
     /// The uploads under way.
@@ -19,8 +22,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: TransferConfig) -> Self {
+    pub(crate) fn new(config: TransferConfig, links: Arc<Links>) -> Self {
         Self {
+            links,
             config,
             counters: Counters::default(),
             closing: CancellationToken::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::AdmissionError;
+use crate::{AdmissionError, links::Links};
 
 /// The counters behind [`Counts`].
 #[derive(Debug, Default)]
@@ -37,6 +37,10 @@ pub struct Counts {
     pub control_bytes_sent: u64,
     /// Bytes of control frames received.
     pub control_bytes_received: u64,
+    /// Bytes of UDP payload sent: all of the above with their headers, what was sent again, acknowledgements and handshakes.
+    pub udp_bytes_sent: u64,
+    /// Bytes of UDP payload received, whoever sent it.
+    pub udp_bytes_received: u64,
     /// Peers connected now.
     pub connections: u64,
     /// Incoming connections refused for their cluster key.
@@ -71,7 +75,7 @@ impl Counters {
         add(counter, 1);
     }
 
-    pub(crate) fn read(&self) -> Counts {
+    pub(crate) fn read(&self, links: &Links) -> Counts {
         Counts {
             piece_bytes_sent: self.piece_bytes_sent.load(Relaxed),
             piece_bytes_received: self.piece_bytes_received.load(Relaxed),
@@ -79,6 +83,8 @@ impl Counters {
             pieces_received: self.pieces_received.load(Relaxed),
             control_bytes_sent: self.control_bytes_sent.load(Relaxed),
             control_bytes_received: self.control_bytes_received.load(Relaxed),
+            udp_bytes_sent: links.sent.load(Relaxed),
+            udp_bytes_received: links.received.load(Relaxed),
             connections: self.connections.load(Relaxed),
             refused_key: self.refused_key.load(Relaxed),
             refused_version: self.refused_version.load(Relaxed),

@@ -11,12 +11,14 @@ use tokio::{
 };
 
 use crate::{
-    AdmissionError, Counts, DialError, Event, Peer, TransferConfig,
+    AdmissionError, Counts, DialError, Event, Peer, Rates, TransferConfig,
     admission::Prover,
     bare, certificate, close,
     connection::{Newcomer, settle_dialled},
     context::Context,
     dial,
+    limited::LimitedSocket,
+    links::Links,
     table::{Begin, Dial, Table, Verdict},
 };
 
@@ -83,7 +85,8 @@ impl Endpoint {
         keys: ClusterKeys,
         config: TransferConfig,
     ) -> Result<(Self, mpsc::Receiver<Event>), BindError> {
-        let quinn = bare::bind(addr, key, &config)?;
+        let links = Arc::new(Links::new(config.rates, config.max_udp_payload));
+        let quinn = bare::open(addr, key, &config, |socket| Arc::new(LimitedSocket::new(socket, Arc::clone(&links))))?;
         let (events, receiver) = mpsc::channel(config.events.max(2));
         let inner = Arc::new(Inner {
             me: key.id(),
@@ -92,7 +95,7 @@ impl Endpoint {
             keys: RwLock::new(Arc::new(keys)),
             table: Table::new(key.id(), config.max_connections),
             half_admitted: Arc::new(Semaphore::new(config.max_half_admitted)),
-            context: Arc::new(Context::new(config)),
+            context: Arc::new(Context::new(config, links)),
             events,
         });
         inner.context.tasks.spawn(listen(Arc::clone(&inner)));
@@ -116,6 +119,22 @@ impl Endpoint {
     /// Replaces the cluster keys. Connections that stand are kept; every later one is held to the new keys.
     pub fn set_keys(&self, keys: ClusterKeys) {
         *self.0.keys.write() = Arc::new(keys);
+    }
+
+    /// What may go out and come in a second.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        self.0.context.links.rates()
+    }
+
+    /// Changes that, for connections that stand as well.
+    pub fn set_rates(&self, rates: Rates) {
+        let context = &self.0.context;
+        context.links.set(rates);
+        for peer in self.peers() {
+            let window = context.links.window(context.config.connection_window, peer.rtt());
+            peer.0.connection.set_receive_window(window);
+        }
     }
 
     /// The connection to a node: the one there is, or a new one by the first of its addresses that answers (at most eight are
@@ -162,7 +181,7 @@ impl Endpoint {
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.0.context.counters.read()
+        self.0.context.counters.read(&self.0.context.links)
     }
 
     /// Stops: nothing new is begun; uploads under way and queued messages have `grace` to arrive; then all connections are

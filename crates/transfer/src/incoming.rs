@@ -1,6 +1,6 @@
 //! A piece on its way from a peer.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream};
@@ -30,6 +30,8 @@ pub struct PieceStream {
     stream: RecvStream,
     length: u64,
     received: u64,
+    /// When the limit of what comes in lets this reader go on.
+    promised: Option<Instant>,
     batch: [Bytes; BATCH],
     next: usize,
     filled: usize,
@@ -110,6 +112,7 @@ impl IncomingPiece {
             stream: self.stream,
             length,
             received: 0,
+            promised: None,
             batch: std::array::from_fn(|_| Bytes::new()),
             next: 0,
             filled: 0,
@@ -143,10 +146,20 @@ impl PieceStream {
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, PieceError> {
         let node = self.from;
         while self.next == self.filled {
-            let read = timeout(self.context.config.stall_timeout, self.stream.read_chunks(&mut self.batch)).await;
+            let links = &self.context.links;
+            // What is not read holds its sender back. This wait is ours and no stall of the sender's.
+            if self.received < self.length {
+                links.may_read(self.promised).await;
+            }
+            let batch = &mut self.batch[..links.mouthful(BATCH)];
+            let read = timeout(self.context.config.stall_timeout, self.stream.read_chunks(batch)).await;
             let Ok(read) = read else { return Err(PieceError::Stalled { node }) };
             match read.map_err(|error| self.failed(&error))? {
-                Some(filled) => (self.next, self.filled) = (0, filled),
+                Some(filled) => {
+                    (self.next, self.filled) = (0, filled);
+                    let taken: usize = self.batch[..filled].iter().map(Bytes::len).sum();
+                    self.promised = self.context.links.took(taken as u64);
+                }
                 None if self.received == self.length => {
                     add(&self.context.counters.pieces_received, 1);
                     return Ok(None);

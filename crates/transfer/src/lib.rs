@@ -8,6 +8,7 @@
 //! * [`Event`]: what it tells its one owner, in order;
 //! * [`Peer`]: says things to a neighbour and uploads pieces to it;
 //! * [`IncomingPiece`], [`PieceStream`]: a piece that comes;
+//! * [`Rates`]: the most that all of it may send and receive a second;
 //! * [`bare`]: the QUIC below, alone.
 
 mod admission;
@@ -23,7 +24,10 @@ mod endpoint;
 mod event;
 mod frame;
 mod incoming;
+mod limited;
+mod links;
 mod peer;
+mod precedence;
 mod socket;
 mod table;
 mod upload;
@@ -36,5 +40,6 @@ pub use dial::DialError;
 pub use endpoint::{BindError, Endpoint};
 pub use event::Event;
 pub use incoming::{IncomingPiece, PieceError, PieceStream};
+pub use links::Rates;
 pub use peer::{Peer, SendError};
 pub use upload::{UploadError, UploadReport};

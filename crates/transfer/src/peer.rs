@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -21,7 +21,7 @@ use shoal_proto::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Disconnect, close, context::Context, counters::add, frame::Frame};
+use crate::{Disconnect, close, context::Context, counters::add, frame::Frame, precedence::Precedence};
 
 /// How many frames may wait for one peer, whatever their size.
 const QUEUED_FRAMES: usize = 8192;
@@ -44,6 +44,9 @@ pub(crate) struct Link {
     pub(crate) hearing: Mutex<Hearing>,
     outbound: mpsc::Sender<Frame>,
     queued: AtomicUsize,
+    /// The priority of the last piece's stream.
+    piece_priority: AtomicI32,
+    pub(crate) precedence: Precedence,
     /// Why this side closed the connection, where it did: the first reason stays.
     why: OnceLock<Disconnect>,
     /// Told to write what is queued, finish the stream and end.
@@ -86,6 +89,8 @@ impl Peer {
             hearing: Mutex::default(),
             outbound,
             queued: AtomicUsize::new(0),
+            piece_priority: AtomicI32::new(0),
+            precedence: Precedence::default(),
             why: OnceLock::new(),
             drain: CancellationToken::new(),
             retired: CancellationToken::new(),
@@ -171,6 +176,12 @@ impl Peer {
 }
 
 impl Link {
+    /// The priority of the next piece's stream, below all before it: a piece is of use only when whole, so they are sent one after
+    /// the other.
+    pub(crate) fn next_priority(&self) -> i32 {
+        self.piece_priority.fetch_sub(1, Relaxed).min(0)
+    }
+
     /// Writes the queue to the control stream, many frames at a time, until the connection ends or is drained.
     pub(crate) async fn write(&self, mut stream: SendStream, mut queue: mpsc::Receiver<Frame>, answer: Vec<u8>) {
         if !answer.is_empty() && stream.write_all(&answer).await.is_err() {
@@ -195,7 +206,7 @@ impl Link {
                 batch.extend_from_slice(&frame.bytes(&mut self.speaking.lock()));
             }
             let written = batch.len();
-            if stream.write_chunk(batch.into()).await.is_err() {
+            if self.precedence.word(&mut stream, batch.into()).await.is_err() {
                 return;
             }
             self.queued.fetch_sub(taken, Relaxed);

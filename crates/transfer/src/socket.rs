@@ -72,8 +72,9 @@ pub(crate) fn transport(config: &TransferConfig, bidi: u32) -> Result<Arc<Transp
         .receive_window(VarInt::from_u32(WINDOW_BEFORE_ADMISSION.min(config.connection_window)))
         .stream_receive_window(VarInt::from_u32(config.stream_window))
         .send_window(u64::from(config.least_send_window))
-        // A piece is of use only when whole: send one after the other, not all at once.
-        .send_fairness(false)
+        // By priority, for each packet anew: control first, then the oldest piece. quinn's other way ends a stream that it has
+        // begun before it looks at any other: a word then waits for a whole piece, on a slow link for seconds.
+        .send_fairness(true)
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(config.keep_alive))
         .datagram_receive_buffer_size(None)

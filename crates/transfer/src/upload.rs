@@ -134,10 +134,11 @@ impl Peer {
         let mut reading = Reading::begin(source, length, u64::from(context.config.upload_chunk.max(1)));
         let open = async { self.0.connection.open_uni().await.map_err(WriteError::from) };
         let mut outgoing = Outgoing { stream: self.step(open).await?, whole: false };
+        let _ = outgoing.stream.set_priority(self.0.next_priority());
         self.step(outgoing.stream.write_chunk(head.into())).await?;
         while let Some(chunk) = reading.next().await.map_err(|source| UploadError::Source { node, source })? {
             let size = chunk.len();
-            self.step(outgoing.stream.write_chunk(chunk)).await?;
+            self.step(self.0.precedence.piece(&mut outgoing.stream, chunk)).await?;
             add(&context.counters.piece_bytes_sent, size);
         }
         let _ = outgoing.stream.finish();

@@ -6,8 +6,9 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use shoal_origin::Access;
 
-use super::value::{
-    AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Listen, LogFormat, Size, Span, Zone, yes_or_no,
+use super::{
+    Rate,
+    value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Listen, LogFormat, Size, Span, Zone, yes_or_no},
 };
 
 /// The settings of one place: the flags with the environment, the file, or the defaults. What is not said is `None` or
@@ -97,6 +98,19 @@ pub struct Layer {
     #[arg(long, env = "SHOAL_ORIGIN_CONNECTIONS", value_name = "COUNT")]
     pub origin_connections: Option<Count>,
 
+    /// The most that is sent to peers, over all of them: UDP payload, all of it; 1mbit to 1000gbit, or none
+    #[arg(long, env = "SHOAL_LIMIT_UP", value_name = "RATE")]
+    pub limit_up: Option<Rate>,
+
+    /// The most that is received from peers, over all of them: UDP payload, all of it; 1mbit to 1000gbit, or none
+    #[arg(long, env = "SHOAL_LIMIT_DOWN", value_name = "RATE")]
+    pub limit_down: Option<Rate>,
+
+    /// The most that is read of blobs from origins, over all of them; manifests and tokens are exempt; 1mbit to 1000gbit, or
+    /// none
+    #[arg(long, env = "SHOAL_LIMIT_ORIGIN", value_name = "RATE")]
+    pub limit_origin: Option<Rate>,
+
     /// How many connections the mirror serves at once; those beyond are answered 503
     #[arg(long, env = "SHOAL_MIRROR_CONNECTIONS", value_name = "COUNT")]
     pub mirror_connections: Option<Count>,
@@ -150,6 +164,9 @@ impl Layer {
             in_flight: Some(Size(64 << 20)),
             origin_in_flight: Some(Size(32 << 20)),
             origin_connections: count(4),
+            limit_up: Some(Rate(None)),
+            limit_down: Some(Rate(None)),
+            limit_origin: Some(Rate(None)),
             mirror_connections: count(1024),
             drain: Some(Span(Duration::from_secs(30))),
             log_format: Some(LogFormat::Human),
@@ -194,6 +211,9 @@ impl Layer {
             in_flight: self.in_flight.or(below.in_flight),
             origin_in_flight: self.origin_in_flight.or(below.origin_in_flight),
             origin_connections: self.origin_connections.or(below.origin_connections),
+            limit_up: self.limit_up.or(below.limit_up),
+            limit_down: self.limit_down.or(below.limit_down),
+            limit_origin: self.limit_origin.or(below.limit_origin),
             mirror_connections: self.mirror_connections.or(below.mirror_connections),
             drain: self.drain.or(below.drain),
             log_format: self.log_format.or(below.log_format),

@@ -7,6 +7,7 @@
 
 mod error;
 mod layer;
+mod rate;
 mod settings;
 mod source;
 pub mod table;
@@ -15,6 +16,7 @@ mod value;
 
 pub use error::SettingsError;
 pub use layer::{Layer, RegistryTable};
+pub use rate::Rate;
 pub use settings::Settings;
 pub use source::Source;
 pub use value::{
@@ -23,7 +25,7 @@ pub use value::{
 
 /// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
 /// for the contents of those files as well.
-const LIVE: [&str; 13] = [
+const LIVE: [&str; 16] = [
     "cluster_key_file",
     "registry",
     "registries",
@@ -37,6 +39,9 @@ const LIVE: [&str; 13] = [
     "log",
     "capacity",
     "min_free",
+    "limit_up",
+    "limit_down",
+    "limit_origin",
 ];
 
 fn is_live(setting: &str) -> bool {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use shoal_origin::RegistryConfig;
+use shoal_pace::Rate;
 use shoal_proto::ClusterKeys;
 
 use super::{Advertised, Endpoint, Layer, LogFormat, SettingsError, is_live, value::Size};
@@ -52,6 +53,12 @@ pub struct Settings {
     pub origin_in_flight: u64,
     /// Connections that one blob is read over.
     pub origin_connections: usize,
+    /// The most that is sent to peers a second; `None` is no limit, as for the next two.
+    pub limit_up: Option<Rate>,
+    /// The most that is received from peers a second.
+    pub limit_down: Option<Rate>,
+    /// The most that is read of blobs from origins a second.
+    pub limit_origin: Option<Rate>,
     /// Connections that the mirror serves at once.
     pub mirror_connections: usize,
     /// How long open downloads may go on after SIGTERM.
@@ -97,6 +104,9 @@ impl Settings {
             in_flight: said.in_flight.expect(has_default).0,
             origin_in_flight: said.origin_in_flight.expect(has_default).0,
             origin_connections: said.origin_connections.expect(has_default).0.get().into(),
+            limit_up: said.limit_up.expect(has_default).0,
+            limit_down: said.limit_down.expect(has_default).0,
+            limit_origin: said.limit_origin.expect(has_default).0,
             mirror_connections: said.mirror_connections.expect(has_default).0.get().into(),
             drain: said.drain.expect(has_default).0,
             log_format: said.log_format.expect(has_default),

@@ -96,7 +96,20 @@ When anything is wrong, what was in force stays.
 "#;
 
 const BELOW: &str = r#"
-Sizes: `512MiB`, `10GiB`, `1TB`, or a number of bytes. Durations: `500ms`, `30s`, `2m`.
+Sizes: `512MiB`, `10GiB`, `1TB`, or a number of bytes. Durations: `500ms`, `30s`, `2m`. Rates: `200mbit` and `2.5gbit` count
+bits by thousands, as `tc` does; `25MiB/s` and `1.5GB/s` count bytes; `none` is no limit, and lifts one that a place below sets.
+
+## Limits
+
+`limit_up` and `limit_down` hold for the data plane, all peers and blobs together: every byte of UDP payload counts, headers,
+acknowledgements and repeated packets included. What goes out is held back before it leaves. What comes in has been sent already:
+what this node does not read holds its peers back, so after a limit was lowered it takes a moment to hold. The control plane
+(TCP) is small and not limited. `limit_origin` holds for the bodies of blobs, all registries and connections together; manifests,
+lists and tokens do not wait. A limit holds within 5 % over any 10 s from 10mbit on; below, what peers may send ahead (64 KiB each)
+counts for more.
+
+A node with a limit offers its peers fewer slots and takes fewer pieces at a time. A node that reads blobs for the others can
+give them no more than its `limit_up`: where only some nodes have a limit, every node waits for the one that was made the seed.
 
 ## The file
 

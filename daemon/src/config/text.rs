@@ -4,7 +4,10 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, Size, Span, Zone};
+use super::{
+    Rate,
+    value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, Size, Span, Zone},
+};
 
 /// Reads a setting of the file: a text, or a number where that is how it is written.
 struct Text<T>(PhantomData<T>);
@@ -49,4 +52,4 @@ macro_rules! written_as_text {
     )* };
 }
 
-written_as_text!(Size, Span, Listen, Endpoint, Advertised, Zone, Count, Directives, AccessOf, CaOf);
+written_as_text!(Size, Rate, Span, Listen, Endpoint, Advertised, Zone, Count, Directives, AccessOf, CaOf);

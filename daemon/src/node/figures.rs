@@ -7,6 +7,7 @@ use prometheus::IntGauge;
 use shoal_blob::{Digest, Layout};
 use shoal_mirror::MirrorCounts;
 use shoal_origin::{Origins, RequestKind};
+use shoal_pace::Rate;
 use shoal_store::{Holding, Store};
 
 use super::{engine::Planes, tally::Tally};
@@ -53,6 +54,8 @@ impl Figures for NodeFigures {
             catch_up(&metrics.mirror_requests.with_label_values(&labels), count.count);
         }
 
+        let limit = |rate: Option<Rate>| rate.map_or(0, Rate::bytes);
+        set(&metrics.limit_origin, limit(self.origins.limit()));
         let Some(planes) = &self.planes else {
             metrics.alone.set(1);
             return;
@@ -60,6 +63,11 @@ impl Figures for NodeFigures {
         let data = planes.endpoint.counts();
         catch_up(&metrics.bytes_from_peers, data.piece_bytes_received);
         set(&metrics.data_connections, data.connections);
+        catch_up(&metrics.udp_bytes_sent, data.udp_bytes_sent);
+        catch_up(&metrics.udp_bytes_received, data.udp_bytes_received);
+        let rates = planes.endpoint.rates();
+        set(&metrics.limit_up, limit(rates.up));
+        set(&metrics.limit_down, limit(rates.down));
         let refused =
             data.refused_key + data.refused_version + data.refused_late + data.refused_full + data.refused_other;
         catch_up(&metrics.admissions_refused.with_label_values(&["data"]), refused);

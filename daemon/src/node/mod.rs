@@ -25,6 +25,7 @@ mod tally;
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU64,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -34,9 +35,11 @@ use parking_lot::Mutex;
 use shoal_discovery::{Discovery, DiscoveryConfig};
 use shoal_mirror::{Mirror, MirrorConfig};
 use shoal_origin::{Origins, Policy, RunSettings};
+use shoal_pace::Rate;
 use shoal_proto::{ClusterKeys, NodeKey};
 use shoal_store::{Departure, Store, StoreConfig};
-use shoal_transfer::{Endpoint, Peer, TransferConfig};
+use shoal_swarm::trade::LinkLimits;
+use shoal_transfer::{Endpoint, Peer, Rates, TransferConfig};
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -215,6 +218,9 @@ impl Node {
         self.origins.reload(settings.registries.clone(), policy(&settings))?;
         self.door.reload(settings.allow_any_registry);
         self.limits.send_replace(limits(&settings));
+        if let Some(planes) = &self.planes {
+            planes.endpoint.set_rates(rates(&settings));
+        }
         self.store.set_limits(settings.capacity, settings.min_free);
         if let (Some(planes), Some(keys)) = (&self.planes, settings.cluster_keys) {
             let changed = self.keys.lock().replace(keys.clone()) != Some(keys.clone());
@@ -256,6 +262,7 @@ fn policy(settings: &Settings) -> Policy {
     Policy {
         allow_any_registry: settings.allow_any_registry,
         credentials: settings.credentials.clone(),
+        limit: settings.limit_origin,
         ..Policy::default()
     }
 }
@@ -266,7 +273,13 @@ fn limits(settings: &Settings) -> Limits {
         connections: settings.origin_connections,
         ..RunSettings::default()
     };
-    Limits { runs, in_flight: settings.in_flight }
+    let of = |rate: Option<Rate>| rate.and_then(|rate| NonZeroU64::new(rate.bytes()));
+    let links = LinkLimits { up: of(settings.limit_up), down: of(settings.limit_down) };
+    Limits { runs, in_flight: settings.in_flight, links }
+}
+
+const fn rates(settings: &Settings) -> Rates {
+    Rates { up: settings.limit_up, down: settings.limit_down }
 }
 
 type Met =
@@ -285,7 +298,8 @@ async fn meet(settings: &Settings, key: &NodeKey, keys: &ClusterKeys) -> anyhow:
     let (discovery, found) = Discovery::start(config).await.with_context(setting)?;
     let port = discovery.listen_addrs().first().map_or(settings.peer_listen.port(), SocketAddr::port);
     let address = SocketAddr::new(settings.peer_listen.ip(), port);
-    let bound = Endpoint::bind(address, key, keys.clone(), TransferConfig::default());
+    let config = TransferConfig { rates: rates(settings), ..TransferConfig::default() };
+    let bound = Endpoint::bind(address, key, keys.clone(), config);
     let (endpoint, traded) = bound.with_context(setting)?;
     Ok((Planes { discovery, endpoint }, found, traded))
 }

@@ -46,7 +46,7 @@ struct Coming {
 pub(super) async fn read(reading: Reading, mut orders: mpsc::UnboundedReceiver<Order>) {
     let Reading { origins, repository, settings, shelf, id, mailbox } = reading;
     let (digest, layout) = (*shelf.digest(), *shelf.layout());
-    let mut runs = Runs::new(origins, repository.clone(), digest, layout.length(), settings);
+    let mut runs = Runs::new(origins.clone(), repository.clone(), digest, layout.length(), settings);
     let mut coming: BTreeMap<u32, Coming> = BTreeMap::new();
     let mut reached: Option<(u32, Midstate)> = None;
     let fail = |refusal| mailbox.tell(Told::OriginFailed { digest, reading: id, refusal });
@@ -67,7 +67,7 @@ pub(super) async fn read(reading: Reading, mut orders: mpsc::UnboundedReceiver<O
                 }
                 None
             }
-            event = timeout(STALLED_AFTER, runs.next()), if !runs.is_idle() => match event {
+            event = timeout(STALLED_AFTER + origins.held_back(), runs.next()), if !runs.is_idle() => match event {
                 Ok(event) => event,
                 Err(_) => {
                     tracing::warn!(%digest, %repository, "the origin has sent nothing for {STALLED_AFTER:?}");

@@ -11,6 +11,7 @@ mod drain;
 mod fan_out;
 mod flaky_origin;
 mod lease;
+mod rates;
 mod reload;
 mod resume;
 mod secrets;

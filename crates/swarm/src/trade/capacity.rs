@@ -1,12 +1,24 @@
 //! What all swarms of a node share: the slots of its uplink, and the bytes on their way in.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use shoal_blob::Digest;
 
+use super::Source;
+
+/// What the node's links may carry, in bytes a second; `None` is no limit but their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkLimits {
+    /// Out.
+    pub up: Option<NonZeroU64>,
+    /// In, from neighbours; what comes from the origin is not meant.
+    pub down: Option<NonZeroU64>,
+}
+
 /// The node's own limits, lent to one swarm at a time.
 ///
-/// Invariant: `open` is the number of slots that swarms hold, `inflow` the bytes they have reserved and not released.
+/// Invariant: `open` is the number of slots that swarms hold, `inflow` the bytes they have reserved and not released, `traded`
+/// what of these comes from neighbours.
 #[derive(Debug)]
 pub struct Capacity {
     streams: u32,
@@ -16,12 +28,24 @@ pub struct Capacity {
     rtt: Duration,
     inflow: u64,
     inflow_limit: u64,
+    traded: u64,
+    links: LinkLimits,
     /// Swarms that wanted a slot when none was free, in turn.
     waiting: VecDeque<(Digest, u32)>,
 }
 
 /// However large the bandwidth-delay product, no more slots than this are open.
 const MOST_SLOTS: u32 = 32;
+/// Under a limit no more is promised, and no more is taken at a time, than passes in so long: the shortest deadline that
+/// whoever waits for it has.
+const SOON: Duration = Duration::from_millis(500);
+/// But two pieces may always be on their way in, so that the next is there when one ends.
+const LEAST_TRADED: u64 = 2;
+/// Up to this limit one upload at a time fills the uplink, in bytes a second: the pause until the last byte of a piece is
+/// acknowledged, on a near link, is a small part of the 40 ms that its bytes take.
+const ONE_STREAM: u64 = 25_000_000;
+/// On links with round trips beyond this it is not.
+const NEAR: Duration = Duration::from_millis(2);
 /// How many more a seed's offers may take.
 pub const MORE_OFFERS: u32 = 3;
 
@@ -29,15 +53,79 @@ impl Capacity {
     /// `streams` uploads side by side fill the uplink; `inflow_limit` bytes may be on their way in, over all swarms.
     #[must_use]
     pub const fn new(streams: u32, inflow_limit: u64) -> Self {
-        Self { streams, open: 0, rate: 0.0, rtt: Duration::ZERO, inflow: 0, inflow_limit, waiting: VecDeque::new() }
+        Self {
+            streams,
+            open: 0,
+            rate: 0.0,
+            rtt: Duration::ZERO,
+            inflow: 0,
+            inflow_limit,
+            traded: 0,
+            links: LinkLimits { up: None, down: None },
+            waiting: VecDeque::new(),
+        }
     }
 
     /// How many slots may be open for pieces of that size: `S + 1 + ceil(2 RTT u / s)`, so that the next request is here
     /// when the last byte leaves, also when somebody passes. A round trip counts as part of a piece before any was seen.
+    ///
+    /// With a limit of the uplink no more than it serves soon: whoever is given a slot counts on it.
     #[must_use]
     pub fn slots(&self, piece_bytes: u32) -> u32 {
-        let on_the_way = (2.0 * self.rtt.as_secs_f64() * self.rate / f64::from(piece_bytes)).ceil();
-        (self.streams + 1 + (on_the_way as u32).max(1)).min(MOST_SLOTS)
+        self.filling(self.streams(), piece_bytes).min(self.served_soon(piece_bytes))
+    }
+
+    /// How many pieces that this node picked may be on their way to it: as many as it would have slots without a limit of its
+    /// uplink.
+    pub(super) fn flights(&self, piece_bytes: u32) -> u32 {
+        self.filling(self.streams, piece_bytes)
+    }
+
+    fn filling(&self, streams: u32, piece_bytes: u32) -> u32 {
+        let on_the_way = (2.0 * self.rtt.as_secs_f64() * self.rate() / f64::from(piece_bytes)).ceil();
+        (streams + 1 + (on_the_way as u32).max(1)).min(MOST_SLOTS)
+    }
+
+    /// How many pieces the uplink's limit lets through soon, one at least.
+    fn served_soon(&self, piece_bytes: u32) -> u32 {
+        let served = self.links.up.map(|up| up.get() as f64 * SOON.as_secs_f64() / f64::from(piece_bytes));
+        served.map_or(MOST_SLOTS + MORE_OFFERS, |served| (served as u32).max(1))
+    }
+
+    /// How many uploads side by side fill the uplink.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        let slow = self.links.up.is_some_and(|up| up.get() <= ONE_STREAM);
+        if slow && self.rtt <= NEAR { 1 } else { self.streams }
+    }
+
+    /// Bytes a second that the uplink carries, as far as is known.
+    fn rate(&self) -> f64 {
+        self.links.up.map_or(self.rate, |up| self.rate.min(up.get() as f64))
+    }
+
+    /// How long an upload of so many bytes usually takes, once any was seen.
+    #[must_use]
+    pub fn usual(&self, bytes: u64) -> Option<Duration> {
+        let rate = self.rate();
+        (rate > 0.0).then(|| Duration::from_secs_f64(f64::from(self.streams()) * bytes as f64 / rate))
+    }
+
+    /// Changes what the links may carry; what is under way stays.
+    pub const fn set_links(&mut self, links: LinkLimits) {
+        self.links = links;
+    }
+
+    /// How long it takes until all that may be on its way from neighbours is here, where the downlink has a limit.
+    pub(super) fn coming(&self, piece_bytes: u32) -> Duration {
+        let down = self.links.down.map(NonZeroU64::get);
+        down.map_or(Duration::ZERO, |down| Duration::from_secs_f64(self.most_traded(piece_bytes) as f64 / down as f64))
+    }
+
+    /// How many bytes may be on their way from neighbours at a time: what arrives soon.
+    fn most_traded(&self, piece_bytes: u32) -> u64 {
+        let soon = self.links.down.map(|down| (down.get() as f64 * SOON.as_secs_f64()) as u64);
+        soon.map_or(u64::MAX, |soon| soon.max(LEAST_TRADED * u64::from(piece_bytes)))
     }
 
     /// The bytes on their way in.
@@ -74,7 +162,8 @@ impl Capacity {
     /// The same for the offer of a piece that nobody else has: the whole fleet waits for the seed's uplink, which must find
     /// something to send also while those it has offered something are busy.
     pub(super) fn take_slot_for_offer(&mut self, digest: &Digest, piece_bytes: u32) -> bool {
-        self.take_slot_of(digest, self.slots(piece_bytes) + MORE_OFFERS, piece_bytes)
+        let slots = (self.slots(piece_bytes) + MORE_OFFERS).min(self.served_soon(piece_bytes));
+        self.take_slot_of(digest, slots, piece_bytes)
     }
 
     fn take_slot_of(&mut self, digest: &Digest, slots: u32, piece_bytes: u32) -> bool {
@@ -97,12 +186,12 @@ impl Capacity {
 
     /// What an upload has shown of the uplink. Smoothed over about eight uploads.
     pub(super) fn learn(&mut self, bytes: u64, span: Duration, rtt: Duration) {
-        let seen = f64::from(self.streams) * bytes as f64 / span.as_secs_f64().max(1e-6);
+        let seen = f64::from(self.streams()) * bytes as f64 / span.as_secs_f64().max(1e-6);
         self.rate = if self.rate == 0.0 { seen } else { self.rate + (seen - self.rate) / 8.0 };
         self.rtt = if self.rtt.is_zero() { rtt } else { (self.rtt * 7 + rtt) / 8 };
     }
 
-    /// Reserves room for bytes on their way in. One piece is always let through, however small the limit.
+    /// Reserves room for a piece of the origin on its way in. One is always let through, however small the limit.
     pub(super) const fn reserve(&mut self, bytes: u64) -> bool {
         let fits = self.inflow == 0 || self.inflow + bytes <= self.inflow_limit;
         if fits {
@@ -111,9 +200,24 @@ impl Capacity {
         fits
     }
 
-    pub(super) fn release(&mut self, bytes: u64) {
+    /// The same for a piece of a neighbour, of a blob whose pieces have `piece_bytes`. More than the downlink brings soon would
+    /// only hold up those who send it.
+    pub(super) fn reserve_traded(&mut self, bytes: u64, piece_bytes: u32) -> bool {
+        let fits = self.traded + bytes <= self.most_traded(piece_bytes) && self.reserve(bytes);
+        if fits {
+            self.traded += bytes;
+        }
+        fits
+    }
+
+    /// Gives back what was reserved for a piece from there.
+    pub(super) fn release(&mut self, bytes: u64, from: Source) {
         debug_assert!(self.inflow >= bytes, "what is released was reserved");
         self.inflow = self.inflow.saturating_sub(bytes);
+        if let Source::Neighbour(_) = from {
+            debug_assert!(self.traded >= bytes, "what is released was reserved");
+            self.traded = self.traded.saturating_sub(bytes);
+        }
     }
 }
 
@@ -152,7 +256,65 @@ mod tests {
         let mut capacity = Capacity::new(1, 10);
         assert!(capacity.reserve(100));
         assert!(!capacity.reserve(1));
-        capacity.release(100);
+        capacity.release(100, Source::Origin);
         assert!(capacity.reserve(6) && capacity.reserve(4) && !capacity.reserve(1));
+    }
+
+    const MBIT: u64 = 125_000;
+
+    fn limited(up: u64, down: u64) -> Capacity {
+        let mut capacity = Capacity::new(2, 64 << 20);
+        capacity.set_links(LinkLimits { up: NonZeroU64::new(up * MBIT), down: NonZeroU64::new(down * MBIT) });
+        capacity
+    }
+
+    #[test]
+    fn a_capped_uplink_promises_no_more_than_it_serves_soon() {
+        let offers = |mut capacity: Capacity| (0..20).filter(|_| capacity.take_slot_for_offer(&A, PIECE)).count();
+        // At 10 Mbit/s a piece takes 0.8 s, at 40 a fifth of a second.
+        for (mbit, streams, slots, most_offers) in
+            [(0, 2, 4, 7), (10, 1, 1, 1), (40, 1, 2, 2), (200, 1, 3, 6), (1000, 2, 4, 7)]
+        {
+            let capacity = limited(mbit, 0);
+            assert_eq!((capacity.streams(), capacity.slots(PIECE)), (streams, slots), "{mbit}");
+            assert_eq!(capacity.flights(PIECE), 4, "what comes in is not capped");
+            assert_eq!(offers(capacity), most_offers, "{mbit}");
+        }
+    }
+
+    #[test]
+    fn a_capped_uplink_counts_with_the_smaller_of_limit_and_what_was_seen() {
+        let mut capacity = limited(200, 0);
+        assert_eq!(capacity.usual(25_000_000), None);
+        // A burst went out faster than the limit.
+        capacity.learn(25_000_000, Duration::from_millis(500), Duration::from_millis(1));
+        assert_eq!(capacity.usual(25_000_000), Some(Duration::from_secs(1)));
+        // Receivers that are slow themselves.
+        (0..100).for_each(|_| capacity.learn(25_000_000, Duration::from_secs(10), Duration::from_millis(1)));
+        assert!(capacity.usual(25_000_000).unwrap() > Duration::from_secs(9));
+        // Far away, one at a time would leave it idle while the last byte is acknowledged.
+        (0..100).for_each(|_| capacity.learn(25_000_000, Duration::from_secs(1), Duration::from_millis(80)));
+        assert_eq!(capacity.streams(), 2);
+        capacity.set_links(LinkLimits::default());
+        assert_eq!(capacity.slots(PIECE), 2 + 1 + 8);
+    }
+
+    #[test]
+    fn a_capped_downlink_takes_what_comes_soon_and_two_pieces_at_least() {
+        let from = Source::Neighbour(shoal_proto::NodeId::from_bytes([1; 32]));
+        let taken = |capacity: &mut Capacity| (0..100).filter(|_| capacity.reserve_traded(PIECE.into(), PIECE)).count();
+        assert_eq!(taken(&mut limited(0, 0)), 64);
+        assert_eq!(taken(&mut limited(0, 100)), 5);
+        let mut capacity = limited(0, 10);
+        assert_eq!(taken(&mut capacity), 2);
+        assert_eq!(capacity.coming(PIECE).as_millis(), 1677);
+        // What the origin sends comes over another link.
+        assert!(capacity.reserve(PIECE.into()));
+        capacity.release(PIECE.into(), Source::Origin);
+        assert_eq!(taken(&mut capacity), 0);
+        capacity.release(PIECE.into(), from);
+        assert_eq!((taken(&mut capacity), capacity.inflow()), (1, 2 << 20));
+        capacity.set_links(LinkLimits::default());
+        assert_eq!((taken(&mut capacity), capacity.coming(PIECE)), (62, Duration::ZERO));
     }
 }

@@ -15,10 +15,10 @@ use super::{
 use crate::Time;
 
 impl Swarm {
-    /// As many as a node has slots: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
+    /// As many as a node has slots, were its uplink not capped: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
     /// In the simulator four more than that cost 512 nodes a fifth of the time.
     pub(super) fn most_in_flight(&self, capacity: &Capacity) -> usize {
-        capacity.slots(self.layout.piece_bytes()) as usize
+        capacity.flights(self.layout.piece_bytes()) as usize
     }
 
     pub(super) fn bytes_of(&self, piece: u32) -> u64 {
@@ -53,8 +53,10 @@ impl Swarm {
         offered: bool,
         capacity: &mut Capacity,
     ) {
-        let taken =
-            picked.filter(|&piece| capacity.reserve(self.bytes_of(piece))).and_then(|number| self.layout.piece(number));
+        let piece_bytes = self.layout.piece_bytes();
+        let taken = picked
+            .filter(|&piece| capacity.reserve_traded(self.bytes_of(piece), piece_bytes))
+            .and_then(|number| self.layout.piece(number));
         let Some(piece) = taken else {
             self.say_with_news(from, Message::Pass { slot });
             return;
@@ -78,12 +80,15 @@ impl Swarm {
     }
 
     pub(super) fn deadlines(&self) -> (Duration, Duration) {
+        // Where this node's own downlink is capped nobody is late before all that was let come could have come.
+        let (late, lost) = (self.coming * 2, self.coming * 4);
         match self.pace.median() {
             Some(median) => {
                 let floor = self.settings.shortest_deadline;
-                ((median * self.settings.overdue).max(floor), (median * self.settings.steal).max(floor * 2))
+                let (overdue, steal) = (median * self.settings.overdue, median * self.settings.steal);
+                (overdue.max(floor).max(late), steal.max(floor * 2).max(lost))
             }
-            None => (self.settings.first_deadline, self.settings.first_deadline * 2),
+            None => (self.settings.first_deadline.max(late), (self.settings.first_deadline * 2).max(lost)),
         }
     }
 
@@ -170,7 +175,7 @@ impl Swarm {
         let number = piece.get();
         let mut offered_by = None;
         for flight in self.flights.land(number) {
-            capacity.release(self.bytes_of(number));
+            capacity.release(self.bytes_of(number), flight.from);
             if let (Source::Origin, Some(seeding)) = (flight.from, &mut self.seeding) {
                 seeding.landed();
             }
@@ -227,7 +232,7 @@ impl Swarm {
         if ended == 0 {
             return;
         }
-        capacity.release(ended as u64 * self.bytes_of(piece));
+        capacity.release(ended as u64 * self.bytes_of(piece), from);
         if let Some(seeding) = &mut self.seeding {
             seeding.missed(piece, from);
         }
@@ -255,7 +260,7 @@ impl Swarm {
 
     pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {
         for piece in self.flights.remove_all(Source::Neighbour(node)) {
-            capacity.release(self.bytes_of(piece));
+            capacity.release(self.bytes_of(piece), Source::Neighbour(node));
         }
     }
 

@@ -130,36 +130,62 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{num::NonZeroU64, time::Duration};
 
     use shoal_blob::{Digest, Layout, PieceSet};
     use shoal_proto::trade::{Hello, Message};
 
     use super::*;
-    use crate::trade::{Capacity, Fault, Input, ReaderId, Settings, Swarm};
+    use crate::trade::{Capacity, Fault, Input, LinkLimits, ReaderId, Settings, SlotId, Swarm};
 
-    #[test]
-    fn what_was_taken_twice_of_one_neighbour_is_given_back_twice() {
-        let layout = Layout::with_piece_bytes(4 << 20, 1 << 20).unwrap();
-        let (me, from) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
-        let (digest, settings) = (Digest::Sha256([7; 32]), Settings::default());
-        let mut swarm = Swarm::new(Time::ZERO, me, digest, layout, settings.clone(), String::new(), 1);
-        let mut capacity = Capacity::new(1, 64 << 20);
-        let mut tell = |now, input| {
+    const FROM: NodeId = NodeId::from_bytes([2; 32]);
+
+    /// One that reads the first of four pieces, and has a neighbour with all of them. Tells it something at a time, and returns how
+    /// many bytes are on their way.
+    fn reader(mut capacity: Capacity, layout: Layout) -> impl FnMut(Time, Input) -> u64 {
+        let (me, digest) = (NodeId::from_bytes([1; 32]), Digest::Sha256([7; 32]));
+        let mut swarm = Swarm::new(Time::ZERO, me, digest, layout, Settings::default(), String::new(), 1);
+        let mut tell = move |now, input| {
             swarm.handle(now, input, &mut capacity);
             while swarm.poll().is_some() {}
             capacity.inflow()
         };
         let hello = Hello { length: 4 << 20, have: PieceSet::full(4), wants: true, zone: String::new() };
-        let piece = layout.piece(0).unwrap();
         tell(Time::ZERO, Input::Wants(true));
-        tell(Time::ZERO, Input::ReaderAt { reader: ReaderId(0), piece });
-        tell(Time::ZERO, Input::Met { node: from, rtt: Duration::from_millis(1) });
-        tell(Time::ZERO, Input::Heard { from, message: Message::Hello(hello) });
-        assert_eq!(tell(Time::ZERO, Input::Heard { from, message: Message::Slot { slot: 0 } }), 1 << 20);
-        let late = Time::ZERO + settings.first_deadline;
+        tell(Time::ZERO, Input::ReaderAt { reader: ReaderId(0), piece: layout.piece(0).unwrap() });
+        tell(Time::ZERO, Input::Met { node: FROM, rtt: Duration::from_millis(1) });
+        tell(Time::ZERO, Input::Heard { from: FROM, message: Message::Hello(hello) });
+        tell
+    }
+
+    fn slot(slot: SlotId) -> Input {
+        Input::Heard { from: FROM, message: Message::Slot { slot } }
+    }
+
+    #[test]
+    fn what_was_taken_twice_of_one_neighbour_is_given_back_twice() {
+        let layout = Layout::with_piece_bytes(4 << 20, 1 << 20).unwrap();
+        let mut tell = reader(Capacity::new(1, 64 << 20), layout);
+        assert_eq!(tell(Time::ZERO, slot(0)), 1 << 20);
+        let late = Time::ZERO + Settings::default().first_deadline;
         tell(late, Input::TimeOut);
-        assert_eq!(tell(late, Input::Heard { from, message: Message::Slot { slot: 1 } }), 2 << 20, "the reader waits");
-        assert_eq!(tell(late, Input::Missed { piece, from: Source::Neighbour(from), fault: Fault::Broken }), 0);
+        assert_eq!(tell(late, slot(1)), 2 << 20, "the reader waits");
+        let piece = layout.piece(0).unwrap();
+        assert_eq!(tell(late, Input::Missed { piece, from: Source::Neighbour(FROM), fault: Fault::Broken }), 0);
+    }
+
+    #[test]
+    fn nobody_is_late_before_a_capped_downlink_can_have_brought_it() {
+        let mut capacity = Capacity::new(1, 64 << 20);
+        capacity.set_links(LinkLimits { up: None, down: NonZeroU64::new(125_000) });
+        let mut tell = reader(capacity, Layout::with_piece_bytes(4 << 20, 1 << 20).unwrap());
+        assert_eq!(tell(Time::ZERO, slot(0)), 1 << 20);
+        // Two pieces take 17 s.
+        let (early, late) = (Time::ZERO + Duration::from_secs(30), Time::ZERO + Duration::from_secs(34));
+        tell(early, Input::TimeOut);
+        assert_eq!(tell(early, slot(1)), 2 << 20, "another piece is picked");
+        assert_eq!(tell(early, slot(2)), 2 << 20, "a third would only wait");
+        tell(late, Input::TimeOut);
+        assert_eq!(tell(late, slot(3)), 2 << 20, "what is late keeps its room");
     }
 }

@@ -25,7 +25,7 @@ mod swarm;
 mod uploads;
 mod zoning;
 
-pub use capacity::{Capacity, MORE_OFFERS};
+pub use capacity::{Capacity, LinkLimits, MORE_OFFERS};
 pub use event::{Fault, Input, Output, ReaderId, SlotId, Source, Why};
 pub use settings::Settings;
 pub use swarm::{State, Swarm};

@@ -162,7 +162,7 @@ impl Swarm {
                 self.outputs.push_back(Output::CancelOrigin);
             }
             for piece in pieces {
-                capacity.release(self.bytes_of(piece));
+                capacity.release(self.bytes_of(piece), Source::Origin);
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Swarm {
     pub(super) readers: Readers,
     pub(super) flights: Flights,
     pub(super) pace: Pace,
+    /// How long all that may be on its way here takes at the limit of the downlink, where it has one.
+    pub(super) coming: Duration,
     pub(super) slots: Slots,
     pub(super) seeding: Option<Seeding>,
     pub(super) zoning: Zoning,
@@ -112,6 +114,7 @@ impl Swarm {
             readers: Readers::default(),
             flights: Flights::default(),
             pace: Pace::default(),
+            coming: Duration::ZERO,
             slots: Slots::default(),
             seeding: None,
             zoning: Zoning::default(),
@@ -133,6 +136,7 @@ impl Swarm {
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Time, input: Input, capacity: &mut Capacity) {
+        self.coming = capacity.coming(self.layout.piece_bytes());
         match input {
             Input::Met { node, rtt } => self.meet(node, rtt),
             Input::Heard { from, message } => self.hear(now, from, message, capacity),

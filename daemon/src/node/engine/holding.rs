@@ -193,7 +193,9 @@ impl Engine {
         if self.limits_changed.has_changed().unwrap_or(false) {
             self.limits = *self.limits_changed.borrow_and_update();
             self.capacity.set_inflow_limit(self.limits.in_flight);
+            self.capacity.set_links(self.limits.links);
         }
+        self.uploads.resize(self.capacity.streams());
         let mut unread = Vec::new();
         let mut idle = Vec::new();
         for (digest, pursuit) in &mut self.pursuits {

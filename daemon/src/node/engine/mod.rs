@@ -7,6 +7,7 @@ mod asking;
 mod coordinating;
 mod holding;
 mod peers;
+mod places;
 mod pursuit;
 mod trading;
 
@@ -26,12 +27,12 @@ use shoal_store::Store;
 use shoal_swarm::{
     Time,
     coordination::{Coordinator, MemberInput, Settings as CoordinationSettings},
-    trade::{Capacity, Fault, Input, Settings as TradeSettings},
+    trade::{Capacity, Fault, Input, LinkLimits, Settings as TradeSettings},
 };
 use shoal_transfer::{Endpoint, Peer};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use self::pursuit::Pursuit;
+use self::{places::Places, pursuit::Pursuit};
 use super::{
     access::Door,
     clock::Clock,
@@ -52,6 +53,7 @@ const AT_ONCE: usize = 256;
 pub(super) struct Limits {
     pub(super) runs: RunSettings,
     pub(super) in_flight: u64,
+    pub(super) links: LinkLimits,
 }
 
 /// The two planes on which this node meets others; absent when it runs alone.
@@ -102,8 +104,7 @@ pub(super) struct Engine {
     addresses: Vec<SocketAddr>,
     /// Inputs for swarms that came of doing what another decided.
     inputs: VecDeque<(Digest, Input)>,
-    /// One permit for each upload that may run at a time, first come, first served.
-    uploads: Arc<Semaphore>,
+    uploads: Places,
     announce_at: Time,
     ready: watch::Sender<bool>,
     readings: u64,
@@ -128,10 +129,12 @@ impl Engine {
             // There is nobody to ask before a first lease, and nobody who could come.
             (coordination.young, coordination.restless) = (Duration::ZERO, Duration::ZERO);
         }
+        let mut capacity = Capacity::new(trade.streams, now_limits.in_flight);
+        capacity.set_links(now_limits.links);
         Self {
             coordinator: Coordinator::new(key.clone(), clock.now(), rand::random(), coordination),
-            capacity: Capacity::new(trade.streams, now_limits.in_flight),
-            uploads: Arc::new(Semaphore::new(trade.streams as usize)),
+            uploads: Places::new(capacity.streams()),
+            capacity,
             clock,
             key,
             zone,

@@ -1,5 +1,8 @@
 //! Driving the swarms: what happened goes in, what they decide is done.
 
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 use shoal_blob::{Digest, PieceIndex};
 use shoal_proto::{
     NodeId, PieceHeader, SignedSegment, Testimony,
@@ -168,7 +171,7 @@ impl Engine {
 
     fn upload(&mut self, digest: Digest, to: NodeId, piece: PieceIndex, slot: SlotId, lacks: Lacks) {
         let key = self.key.clone();
-        let (permits, mailbox) = (self.uploads.clone(), self.mailbox.clone());
+        let mailbox = self.mailbox.clone();
         let sent = self.metrics.bytes_to_peers.clone();
         let peer = self.peers.get(&to).cloned();
         let Some(body) = self.body_mut(&digest) else { return };
@@ -182,14 +185,31 @@ impl Engine {
         let header = PieceHeader { piece: piece.get(), link: link.fingerprint(), proof };
         let blob = body.shelf.blob().clone();
         let bytes = body.shelf.layout().byte_range(piece);
+        let length = bytes.end - bytes.start;
+        let (place, patience) = (self.uploads.take(), self.patience(length));
         let task = tokio::spawn(async move {
-            let permit = permits.acquire_owned().await;
-            let length = bytes.end - bytes.start;
+            // It is given on as soon as the piece is with the network.
+            let place = Arc::new(Mutex::new(Some(place.await)));
             let source = move |range: std::ops::Range<u64>| {
                 let range = bytes.start + range.start..bytes.start + range.end;
                 blob.read_bytes(range).map_err(std::io::Error::other)
             };
-            let moved = match peer.upload(digest, header, length, source, || drop(permit)).await {
+            let handed_over = {
+                let place = Arc::clone(&place);
+                move || drop(place.lock().take())
+            };
+            let mut upload = pin!(peer.upload(digest, header, length, source, handed_over));
+            let outcome = tokio::select! {
+                outcome = &mut upload => outcome,
+                // It is the receiver that is slow, perhaps because it has a limit: the uplink is for others as well.
+                () = tokio::time::sleep(patience) => {
+                    if let Some(place) = &mut *place.lock() {
+                        place.step_aside();
+                    }
+                    upload.await
+                }
+            };
+            let moved = match outcome {
                 Ok(report) => {
                     sent.inc_by(report.bytes);
                     Some((report.bytes, report.elapsed))
@@ -204,9 +224,18 @@ impl Engine {
                     None
                 }
             };
+            drop(place);
             mailbox.tell(Told::Uploaded { digest, slot, moved });
         });
-        body.uploads.insert(slot, task.abort_handle());
+        if let Some(body) = self.body_mut(&digest) {
+            body.uploads.insert(slot, task.abort_handle());
+        }
+    }
+
+    /// How long an upload keeps its place: several times what it usually takes.
+    fn patience(&self, bytes: u64) -> Duration {
+        let usual = self.capacity.usual(bytes).map(|usual| usual * self.trade.overdue);
+        usual.unwrap_or(self.trade.first_deadline).max(self.trade.shortest_deadline)
     }
 
     /// A peer begins to send a piece: taken when it was asked of that peer and can be checked.
