@@ -8,7 +8,6 @@
 //! * [`Input`], [`Output`], [`Why`]: what goes in and what comes out;
 //! * [`Capacity`]: what the node's swarms share: upload slots and bytes in flight.
 
-mod answers;
 mod capacity;
 mod downloads;
 mod event;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use shoal_blob::PieceSet;
 
-use super::answers::Answers;
 use crate::Time;
 
 /// One neighbour of this swarm.
@@ -27,7 +26,6 @@ pub(super) struct Neighbour {
     pub(super) told: u64,
     pub(super) lacks: u32,
     pub(super) rtt: Duration,
-    pub(super) answers: Answers,
     /// How loaded it says it is.
     pub(super) queue: u16,
     /// It passed on a slot: no further one until something changes, or until then.
@@ -74,7 +72,6 @@ impl Neighbour {
             told: 0,
             lacks: mine.held(),
             rtt,
-            answers: Answers::default(),
             queue: 0,
             barred_until: None,
             lapses: 0,

@@ -1,6 +1,6 @@
 //! The slots that a node has opened to its neighbours.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use shoal_proto::NodeId;
 
@@ -30,14 +30,10 @@ impl Use {
     }
 }
 
-/// How many slots are remembered that have lapsed.
-const MOST_LAPSED: usize = 32;
-
 /// One slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) to: NodeId,
-    pub(super) given: Time,
     pub(super) used: Use,
 }
 
@@ -48,8 +44,6 @@ pub(super) struct Slot {
 pub(super) struct Slots {
     pub(super) open: BTreeMap<SlotId, Slot>,
     pub(super) next: SlotId,
-    /// The last that lapsed, with their neighbours and when they were given: what answers late is to be known for it.
-    lapsed: VecDeque<(SlotId, NodeId, Time)>,
     /// How long uploads take from the Take on.
     pub(super) pace: Pace,
 }
@@ -63,29 +57,11 @@ impl Slots {
         self.open.values().filter(|slot| matches!(slot.used, Use::Uploading { .. })).count()
     }
 
-    pub(super) fn add(&mut self, now: Time, to: NodeId, used: Use) -> SlotId {
+    pub(super) fn add(&mut self, to: NodeId, used: Use) -> SlotId {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
-        self.open.insert(id, Slot { to, given: now, used });
+        self.open.insert(id, Slot { to, used });
         id
-    }
-
-    /// Remembers a slot that is about to go without an answer.
-    pub(super) fn note_lapse(&mut self, id: SlotId) {
-        let Some(slot) = self.open.get(&id) else { return };
-        if self.lapsed.len() == MOST_LAPSED {
-            self.lapsed.pop_front();
-        }
-        self.lapsed.push_back((id, slot.to, slot.given));
-    }
-
-    /// When the slot that this neighbour answers now was given, if that is its first answer.
-    pub(super) fn answered(&mut self, id: SlotId, node: NodeId) -> Option<Time> {
-        if self.unanswered(id, node) {
-            return self.open.get(&id).map(|slot| slot.given);
-        }
-        let place = self.lapsed.iter().position(|(lapsed, to, _)| *lapsed == id && *to == node)?;
-        self.lapsed.remove(place).map(|(_, _, given)| given)
     }
 
     /// A slot that was given to this neighbour and not answered yet.
@@ -163,22 +139,6 @@ mod tests {
             self.tell(Input::Uploaded { slot, moved: Some((1 << 20, span)) });
             self.hear(Message::Have { pieces: vec![piece], queue: 0 });
         }
-    }
-
-    #[test]
-    fn a_slot_waits_as_long_as_late_answers_have_taken() {
-        let mut scene = Scene::new();
-        let (late, first) = (Duration::from_millis(300), scene.last());
-        scene.wait(late);
-        assert!(!scene.swarm.slots.unanswered(first, OTHER), "it has lapsed");
-        scene.hear(Message::Pass { slot: first });
-        // It gets the next one when it has answered what it has been given meanwhile, and says something new.
-        scene.hear(Message::Pass { slot: scene.last() });
-        scene.hear(Message::Have { pieces: vec![0], queue: 0 });
-        let next = scene.last();
-        assert!(!scene.given[..scene.given.len() - 1].contains(&next));
-        scene.wait(late);
-        assert!(scene.swarm.slots.unanswered(next, OTHER), "the answer may still come");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Swarm {
                     return;
                 }
                 let used = Use::Open { lapses_at: self.lapse(now, to) };
-                let slot = self.slots.add(now, to, used);
+                let slot = self.slots.add(to, used);
                 self.note_unanswered(to, 1);
                 self.say_with_news(to, Message::Slot { slot });
             } else {
@@ -67,7 +67,7 @@ impl Swarm {
             seeding.offered(piece);
         }
         let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
-        let slot = self.slots.add(now, to, used);
+        let slot = self.slots.add(to, used);
         self.note_unanswered(to, 1);
         self.say_with_news(to, Message::Offer { slot, piece });
     }
@@ -126,20 +126,9 @@ impl Swarm {
         if lacks <= most { lacks } else { none.saturating_sub(lacks) * most / (none - most) }
     }
 
-    /// Until when a slot waits for its answer: two round trips of an idle connection, or what its answers have shown them to
-    /// take where links are full.
     fn lapse(&self, now: Time, to: NodeId) -> Time {
-        let Some(neighbour) = self.neighbours.get(&to) else { return now + self.settings.slot_grace };
-        now + (2 * neighbour.rtt + self.settings.slot_grace).max(neighbour.answers.patience())
-    }
-
-    /// Learns how long a neighbour takes to answer.
-    fn note_answer(&mut self, now: Time, from: NodeId, slot: SlotId) {
-        if let Some(given) = self.slots.answered(slot, from)
-            && let Some(neighbour) = self.neighbours.get_mut(&from)
-        {
-            neighbour.answers.learn(now.since(given));
-        }
+        let rtt = self.neighbours.get(&to).map_or(Duration::ZERO, |neighbour| neighbour.rtt);
+        now + 2 * rtt + self.settings.slot_grace
     }
 
     fn note_unanswered(&mut self, node: NodeId, more: i32) {
@@ -159,7 +148,6 @@ impl Swarm {
         lacks: Lacks,
         capacity: &mut Capacity,
     ) {
-        self.note_answer(now, from, slot);
         let piece = self.layout.piece(number).filter(|&piece| self.have.has(piece));
         let open = self.slots.unanswered(slot, from);
         let lapsed = !open && slot < self.slots.next && !self.slots.open.contains_key(&slot);
@@ -184,7 +172,7 @@ impl Swarm {
             self.offer_again(offered);
         }
         let used = Use::Uploading { piece: number, since: now };
-        self.slots.open.insert(slot, Slot { to: from, given: now, used });
+        self.slots.open.insert(slot, Slot { to: from, used });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
@@ -193,7 +181,6 @@ impl Swarm {
     }
 
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
-        self.note_answer(now, from, slot);
         let usual = self.pace.median().map_or(self.settings.bar, |median| median / 2);
         if self.slots.unanswered(slot, from) {
             self.close(slot, capacity);
@@ -351,7 +338,6 @@ impl Swarm {
         let mut doubts = false;
         for slot in lapsed {
             let to = self.slots.open.get(&slot).map(|slot| slot.to);
-            self.slots.note_lapse(slot);
             self.close(slot, capacity);
             if let Some(neighbour) = to.and_then(|node| self.neighbours.get_mut(&node)) {
                 neighbour.lapses += 1;

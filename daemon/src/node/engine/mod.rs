@@ -122,7 +122,8 @@ impl Engine {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { key, zone, store, origins, door, planes, metrics, tally, limits, mailbox, ready } = parts;
         let clock = Clock;
-        let trade = TradeSettings { slot_grace: Duration::from_millis(250), ..TradeSettings::default() };
+        // Behind full queues one answer in ten takes 0.2 s, and whatever was offered in its place would be sent twice.
+        let trade = TradeSettings { slot_grace: Duration::from_millis(500), ..TradeSettings::default() };
         let now_limits = *limits.borrow();
         let mut coordination = CoordinationSettings::default();
         if planes.is_none() {
