@@ -16,20 +16,14 @@ mod raw;
 mod serving;
 mod web_server;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, path::Path, time::Duration};
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Serialize;
-use shoal::{
-    config::Size,
-    signals::{Signals, Wish},
-};
+use shoal::{cluster::Cluster, config::Size};
+use shoal_registry::Registry;
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::{
@@ -41,7 +35,10 @@ use self::{
     comparison::{Comparison, Goal},
     layer::Layer,
 };
-use crate::{program, verify, workshop};
+use crate::{
+    program, verify,
+    workshop::{self, Tools},
+};
 
 /// What lies on the disk at once: the layer as a file, in two daemons, and as it is written raw.
 const COPIES: u64 = 4;
@@ -71,13 +68,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// The program to measure [default: the `shoal` beside this program]
-    #[arg(long, value_name = "PATH")]
-    shoal: Option<PathBuf>,
-
-    /// The folder to work in; a new one is made in it and removed
-    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
-    dir: PathBuf,
+    #[command(flatten)]
+    tools: Tools,
 }
 
 /// One of the things that are held against something.
@@ -109,20 +101,23 @@ struct Setting<'a> {
     rounds: u16,
 }
 
+impl Setting<'_> {
+    /// A daemon that is alone before an origin, and ready.
+    async fn lone_daemon(&self, folder: &Path, origin: &Registry) -> anyhow::Result<Cluster> {
+        let builder = Cluster::builder(self.program).alone().dir(folder);
+        let cluster = builder.registry(&format!("{}={}", origin.addr(), origin.url())).start().await?;
+        cluster.wait_ready(0).await?;
+        Ok(cluster)
+    }
+}
+
 /// Measures. A signal that ends this program ends everything that it started, too.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let program = program::find(args.shoal.as_deref())?;
+    let program = program::find(args.tools.shoal.as_deref())?;
     ensure!(args.size.0 >= 1 << 20, "`--size` is {}: a layer of 1MiB at least can be measured", args.size);
-    let folder = workshop::set_up(&args.dir, args.size.0.saturating_mul(COPIES))?;
+    let folder = workshop::set_up(&args.tools.dir, args.size.0.saturating_mul(COPIES))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(async {
-        let mut signals = Signals::listen(false)?;
-        let ended = async { while signals.next().await != Wish::End {} };
-        tokio::select! {
-            report = Box::pin(measure(args, &program, folder.path())) => report,
-            () = ended => bail!("ended by a signal"),
-        }
-    });
+    let outcome = runtime.block_on(Box::pin(workshop::unless_ended(measure(args, &program, folder.path()))));
     runtime.shutdown_timeout(LAST_BREATH);
     outcome
 }

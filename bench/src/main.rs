@@ -6,6 +6,7 @@
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
 //! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
 
+mod blob_file;
 mod cpu;
 mod fanout;
 mod limits;

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,10 @@ use shoal::{cluster::Cluster, config::Size, fetch};
 use shoal_blob::Digest;
 use shoal_registry::{Artifact, Registry};
 
-use crate::{program, workshop};
+use crate::{
+    program,
+    workshop::{self, Tools},
+};
 
 const REPOSITORY: &str = "models/shoal-bench";
 /// The seed of the synthetic weights.
@@ -45,13 +48,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// The program to measure [default: the `shoal` beside this program]
-    #[arg(long, value_name = "PATH")]
-    shoal: Option<PathBuf>,
-
-    /// The folder to work in; a new one is made in it
-    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
-    dir: PathBuf,
+    #[command(flatten)]
+    tools: Tools,
 }
 
 /// What was measured.
@@ -75,9 +73,9 @@ struct NodeReport {
 
 /// Starts an origin and daemons, pulls the layer through every one of them, and reads how much memory each has had.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let program = program::find(args.shoal.as_deref())?;
+    let program = program::find(args.tools.shoal.as_deref())?;
     let nodes = usize::from(args.nodes);
-    let folder = workshop::set_up(&args.dir, (nodes as u64).saturating_mul(args.size.0.saturating_add(BESIDE)))?;
+    let folder = workshop::set_up(&args.tools.dir, (nodes as u64).saturating_mul(args.size.0.saturating_add(BESIDE)))?;
     let artifact = Artifact::synthetic(REPOSITORY, "v1", args.size.0, SEED);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(args, &program, nodes, folder.path(), artifact))

@@ -1,10 +1,36 @@
-//! The folder that a measurement works in.
+//! What a measurement works with, where it works, and how it is ended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
+use shoal::signals::{Signals, Wish};
 use tempfile::TempDir;
+
+/// The arguments of all measurements of real daemons.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Tools {
+    /// The daemon's program [default: the `shoal` beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) shoal: Option<PathBuf>,
+
+    /// The folder to work in; a new one is made in it and removed
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+}
+
+/// Does some work, unless a signal ends this program before; what the work has started goes when it is dropped.
+///
+/// # Errors
+/// Those of the work, and when it was ended.
+pub(crate) async fn unless_ended<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut signals = Signals::listen(false)?;
+    let ended = async { while signals.next().await != Wish::End {} };
+    tokio::select! {
+        outcome = work => outcome,
+        () = ended => bail!("ended by a signal; what was started is taken away"),
+    }
+}
 
 /// A new folder within `dir`, on a disk that has room for so many bytes. It goes when it is dropped.
 pub(crate) fn set_up(dir: &Path, needed: u64) -> anyhow::Result<TempDir> {

@@ -27,7 +27,10 @@ use self::{
     rate::Rate,
     trial::{Bench, Mode},
 };
-use crate::{program, workshop};
+use crate::{
+    program,
+    workshop::{self, Tools},
+};
 
 /// What a node's index and log may take on disk beside the layers.
 const BESIDE: u64 = 64 << 20;
@@ -99,13 +102,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// The daemon's program [default: the `shoal` beside this program]
-    #[arg(long, value_name = "PATH")]
-    shoal: Option<PathBuf>,
-
-    /// The folder to work in; a new one is made in it, and needs room for the layers once for each node
-    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
-    dir: PathBuf,
+    #[command(flatten)]
+    tools: Tools,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -116,9 +114,9 @@ fn setting(text: &str) -> Result<(String, String), String> {
 /// Makes the network, runs all trials, and takes it away again, also when it is interrupted.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     ensure!((0.0..=3600.0).contains(&args.stagger), "`--stagger` takes 0 to 3600 seconds");
-    let program = program::find(args.shoal.as_deref())?;
+    let program = program::find(args.tools.shoal.as_deref())?;
     let needed = args.size.0.saturating_add(BESIDE).saturating_mul(u64::from(args.nodes) + 1);
-    let mut folder = workshop::set_up(&args.dir, needed)?;
+    let mut folder = workshop::set_up(&args.tools.dir, needed)?;
     if args.keep {
         folder.disable_cleanup(true);
         eprintln!("the logs stay in {}", folder.path().display());
@@ -144,15 +142,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     // One thread: it is in the network, and so is all that it opens and starts.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let trials = runtime.block_on(async {
-        tokio::select! {
-            trials = all(args, &bench) => trials,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                anyhow::bail!("interrupted; the network is taken away")
-            }
-        }
-    });
+    let trials = runtime.block_on(workshop::unless_ended(all(args, &bench)));
     let outcome = Outcome::of(&bench, trials?)?;
     if let Some(path) = &args.plot {
         let picture = outcome.plot().context("there is no trial to draw")?;

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,13 +19,13 @@ use tokio::{
 };
 
 use super::tools::within;
+use crate::blob_file;
 
 /// The repository of all layers.
 pub(super) const REPOSITORY: &str = "models/fanout";
 const PORT: u16 = 5000;
 /// The seed of the first layer's bytes; the others' follow.
 const SEED: u64 = 1_073_741_824;
-const STEP_BYTES: usize = 1 << 20;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const END_WITHIN: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
@@ -88,7 +87,7 @@ impl Layers {
             None => dir.join("layer"),
         };
         if !path.exists() {
-            write(blob, &path)?;
+            blob_file::write(blob, &path)?;
         }
         Ok((path, Layout::new(blob.len())?.piece_bytes()))
     }
@@ -196,24 +195,13 @@ fn store(folder: &Path, blob: &Blob) -> anyhow::Result<()> {
     fs::create_dir_all(&data)?;
     fs::create_dir_all(&link)?;
     fs::write(link.join("link"), &digest)?;
-    write(blob, &data.join("data"))
+    blob_file::write(blob, &data.join("data")).map(drop)
 }
 
 fn data_of(folder: &Path, digest: &Digest) -> anyhow::Result<PathBuf> {
     let digest = digest.to_string();
     let (algorithm, hex) = digest.split_once(':').context("a digest has an algorithm")?;
     Ok(folder.join(ROOT).join("blobs").join(algorithm).join(&hex[..2]).join(hex))
-}
-
-fn write(blob: &Blob, path: &Path) -> anyhow::Result<()> {
-    let mut file = BufWriter::with_capacity(STEP_BYTES, File::create(path)?);
-    let mut at = 0;
-    while at < blob.len() {
-        let bytes = blob.read(at, STEP_BYTES);
-        file.write_all(&bytes)?;
-        at += bytes.len() as u64;
-    }
-    Ok(file.flush()?)
 }
 
 /// Whether a program is on the path.

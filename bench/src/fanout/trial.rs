@@ -106,22 +106,18 @@ impl Bench<'_> {
         let mut folder = tempfile::Builder::new().prefix("trial-").tempdir_in(self.dir)?;
         folder.disable_cleanup(self.keep);
         fill_page_cache(self.dir)?;
-        match mode {
-            Mode::Direct => {
-                let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
-                let read = |node: usize, digest: &Digest| Reader::of(&self.lab.node(node), &origin.url(digest));
-                let mut trial = self.pull(mode, &[], read).await?;
-                trial.origin_log_bytes = origin.stop().await?;
-                Ok(trial)
-            }
-            Mode::Shoal => {
-                let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
-                let mut trial = self.through_daemons(folder.path(), &origin).await?;
-                trial.origin_log_bytes = origin.stop().await?;
-                Ok(trial)
-            }
-            Mode::Bittorrent => self.torrent(folder.path()).await,
+        if mode == Mode::Bittorrent {
+            return self.torrent(folder.path()).await;
         }
+        let origin = self.layers.serve(&self.lab.origin(), folder.path()).await?;
+        let mut trial = if mode == Mode::Direct {
+            let read = |node: usize, digest: &Digest| Reader::of(&self.lab.node(node), &origin.url(digest));
+            self.pull(mode, &[], read).await?
+        } else {
+            self.through_daemons(folder.path(), &origin).await?
+        };
+        trial.origin_log_bytes = origin.stop().await?;
+        Ok(trial)
     }
 
     async fn torrent(&self, folder: &Path) -> anyhow::Result<Trial> {

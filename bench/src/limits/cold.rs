@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, process::Stdio, time::Instant};
 
 use anyhow::{Context, ensure};
-use shoal::cluster::Cluster;
 use shoal_registry::{Faults, Registry};
 use tokio::{process::Command, task::spawn_blocking};
 
@@ -31,13 +30,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Compari
 
 async fn cold(setting: &Setting<'_>, origin: &Registry, with_curl: bool) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(setting.folder)?;
-    let cluster = Cluster::builder(setting.program)
-        .alone()
-        .dir(folder.path())
-        .registry(&format!("{}={}", origin.addr(), origin.url()))
-        .start()
-        .await?;
-    cluster.wait_ready(0).await?;
+    let cluster = setting.lone_daemon(folder.path(), origin).await?;
     let took = seconds(setting, origin, cluster.mirror_addr(0), with_curl).await;
     let took = took.with_context(|| format!("the daemon; the end of its log:\n{}", cluster.log_tail(0)))?;
     cluster.shutdown().await?;

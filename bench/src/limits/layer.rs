@@ -1,21 +1,17 @@
 //! The layer that all measurements move.
 
-use std::{
-    fs::File,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use shoal_blob::Digest;
 use shoal_registry::{Artifact, Faults, Registry};
 use tokio::task::spawn_blocking;
+
+use crate::blob_file;
 
 /// The repository that it lies in.
 pub(super) const REPOSITORY: &str = "models/shoal-bench";
 /// The seed of the synthetic weights.
 const SEED: u64 = 2_718_281_828;
-const STEP: usize = 1 << 20;
 
 /// A synthetic layer: as a registry has it, and as a file, which is in the page cache after it was made.
 pub(super) struct Layer {
@@ -29,7 +25,8 @@ impl Layer {
         let file = folder.join("layer");
         let making = spawn_blocking(move || {
             let artifact = Artifact::synthetic(REPOSITORY, "v1", bytes, SEED);
-            write(&artifact, &file).with_context(|| format!("write {}", file.display()))?;
+            // What is still to be written would be written while others are measured.
+            blob_file::write(artifact.layer(), &file)?.sync_all()?;
             Ok(Self { artifact, file, bytes })
         });
         making.await?
@@ -56,12 +53,4 @@ impl Layer {
     pub(super) fn path(&self, registry: &Registry) -> String {
         format!("/v2/{REPOSITORY}/blobs/{}?ns={}", self.digest(), registry.addr())
     }
-}
-
-fn write(artifact: &Artifact, file: &Path) -> std::io::Result<()> {
-    let mut file = File::create_new(file)?;
-    let layer = artifact.layer();
-    (0..layer.len()).step_by(STEP).try_for_each(|at| file.write_all(&layer.read(at, STEP)))?;
-    // What is still to be written would be written while others are measured.
-    file.sync_all()
 }

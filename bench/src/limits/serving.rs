@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use shoal::cluster::Cluster;
 use shoal_registry::Faults;
 use tokio::task::spawn_blocking;
 
@@ -22,13 +21,7 @@ pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Compari
     let (layer, bytes) = (setting.layer, setting.layer.bytes());
     let origin = layer.origin(Faults::none()).await?;
     let folder = tempfile::tempdir_in(setting.folder)?;
-    let cluster = Cluster::builder(setting.program)
-        .alone()
-        .dir(folder.path())
-        .registry(&format!("{}={}", origin.addr(), origin.url()))
-        .start()
-        .await?;
-    cluster.wait_ready(0).await?;
+    let cluster = setting.lone_daemon(folder.path(), &origin).await?;
     let server = WebServer::start(layer.file(), folder.path()).await?;
     let mirror = cluster.mirror_addr(0);
     let path = layer.path(&origin);
