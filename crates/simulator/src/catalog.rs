@@ -96,6 +96,7 @@ pub fn entries() -> Vec<Entry> {
     let fault = |when, whom, what| Fault { when, whom, what };
     let of = |name, about, scenario, gate| Entry { name, about, scenario, gate };
     let seed_dies = |percent| Scenario { faults: vec![fault(When::Read(percent), Whom::Seed, dies(false))], ..base() };
+    let shared = |nodes, latency_us| Scenario { shared_links: true, latency_us, ..Scenario::flash(nodes, 1024) };
     let death = Gate { origin_extra: ALLOWANCE, ..Gate::ratio(1.15) };
     vec![
         of("flash-512", "512 nodes ask in the same moment", base(), Gate::ratio(1.05)),
@@ -132,6 +133,9 @@ pub fn entries() -> Vec<Entry> {
             Scenario { zones: 8, zone_rate: Some(200_000_000), origin_rate: 22_500_000, ..base() },
             Gate { cross_zone: Some(1.02), ..Gate::ratio(1.10) },
         ),
+        of("links-8", "8 nodes whose pieces share the links", shared(8, 500), Gate::ratio(1.03)),
+        of("links-16", "16 nodes whose pieces share the links", shared(16, 500), Gate::ratio(1.03)),
+        of("queues-8", "8 such nodes, with full queues before all links", shared(8, 50_000), Gate::ratio(1.05)),
         of("seed-dies-30", "the seed's process dies at 30 %", seed_dies(30), death),
         of("seed-dies-60", "the seed's process dies at 60 %", seed_dies(60), death),
         of("seed-dies-90", "the seed's process dies at 90 %", seed_dies(90), death),

@@ -9,6 +9,8 @@ use crate::{Begin, Fault, Scenario, Slow, What, When, Whom, run};
 
 /// Shrinking stops after so many runs: what is left is small enough to be read.
 const MOST_RUNS: u32 = 600;
+/// Fleets of so many nodes at most may share links: to reckon that is dear.
+const SHARED: u32 = 16;
 
 /// A scenario that broke something, as it is kept in a file and replayed ever after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +99,7 @@ pub fn random_scenario(seed: u64) -> Scenario {
     for _ in 0..rng.random_range(0..=4) {
         scenario.faults.push(random_fault(&mut rng, nodes, span));
     }
+    scenario.shared_links = nodes <= SHARED && chance(&mut rng, 50);
     scenario
 }
 
@@ -187,6 +190,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     change(&|other| other.slow = None);
     change(&|other| (other.zones, other.zone_rate) = (1, None));
     change(&|other| other.zone_rate = None);
+    change(&|other| other.shared_links = false);
     change(&|other| other.loss = 0.0);
     change(&|other| other.reordered = 0.0);
     change(&|other| other.origin_per_connection = None);

@@ -7,7 +7,7 @@ use shoal_blob::PieceSet;
 
 use crate::{
     checks::COST_OF_DEATH,
-    fleet::{Event, Fleet, STREAMS},
+    fleet::{Event, Fleet},
     network::NodeIndex,
     scenario::{What, When, Whom},
 };
@@ -169,7 +169,7 @@ impl Fleet<'_> {
         self.note("back", node, node, u32::MAX);
         let (now, seed) = (self.now, self.rng.random());
         let this = &mut self.nodes[node as usize];
-        this.restarts(now, seed, STREAMS);
+        this.restarts(now, seed, self.trade.streams);
         let held = this.disk.clone();
         for piece in held.iter() {
             self.curve.copies[piece as usize] += 1;

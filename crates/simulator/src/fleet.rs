@@ -34,8 +34,8 @@ use crate::{
 
 /// Nodes have known each other for so long when a run begins.
 pub(crate) const SETTLED: Duration = Duration::from_secs(120);
-/// Uploads side by side: one stream fills a link here.
-pub(crate) const STREAMS: u32 = 1;
+/// Uploads side by side, where links are not shared: one stream fills a link then.
+const STREAMS: u32 = 1;
 /// How near a node's acquaintances are, in the order of distance to the digest, on either side.
 const NEAR: u32 = 24;
 /// A run that takes so many times its bound, and a minute, does not come to an end.
@@ -75,7 +75,6 @@ pub(crate) struct Upload {
     pub(crate) lives: [u32; 2],
     pub(crate) piece: u32,
     pub(crate) slot: u32,
-    pub(crate) began: Time,
     /// Nobody waits for it any longer.
     pub(crate) dropped: bool,
 }
@@ -151,11 +150,17 @@ impl<'a> Fleet<'a> {
             latency: Duration::from_micros(scenario.latency_us),
             jitter: Duration::from_micros(scenario.jitter_us),
             queue: scenario.piece_bytes(),
+            shared: scenario.shared_links,
             zone_rate: scenario.zone_rate,
             loss: scenario.loss,
             reordered: scenario.reordered,
             seed: rng.random(),
         });
+        let trade = if scenario.shared_links {
+            TradeSettings { slot_grace: Duration::from_millis(500), ..TradeSettings::default() }
+        } else {
+            TradeSettings { streams: STREAMS, ..TradeSettings::default() }
+        };
         let mut keys: Vec<NodeKey> = (0..scenario.nodes).map(|_| NodeKey::from_seed(&rng.random())).collect();
         keys.sort_by_cached_key(|key| key.id().distance(&digest));
         let mut order: Vec<NodeIndex> = (0..scenario.nodes).collect();
@@ -165,7 +170,7 @@ impl<'a> Fleet<'a> {
         let mut nodes: Vec<Node> = Vec::with_capacity(keys.len());
         for (place, key) in (0..).zip(keys) {
             let zone = (place % u32::from(scenario.zones)) as u16;
-            nodes.push(Node::new(key, zone, started, rng.random(), STREAMS));
+            nodes.push(Node::new(key, zone, started, rng.random(), trade.streams));
             network.plug(scenario.up, scenario.down, zone);
         }
         for &node in order.iter().take(slow) {
@@ -182,7 +187,7 @@ impl<'a> Fleet<'a> {
         let mut fleet = Self {
             digest,
             layout,
-            trade: TradeSettings { streams: STREAMS, ..TradeSettings::default() },
+            trade,
             now: begun,
             begun,
             nodes,

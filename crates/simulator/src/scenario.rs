@@ -31,6 +31,10 @@ pub struct Scenario {
     pub loss: f64,
     /// What part of the coordination messages comes after later ones.
     pub reordered: f64,
+    /// Whether pieces share the links that they have in common, as streams do: dear to reckon, so for small fleets. Else each
+    /// link carries one thing after another, which is the best that could be.
+    #[serde(default)]
+    pub shared_links: bool,
     /// How many zones the nodes are spread over, evenly.
     pub zones: u16,
     /// What each zone's links out and in carry; `None` where they are no limit.
@@ -150,6 +154,7 @@ impl Scenario {
             jitter_us: 100,
             loss: 0.0,
             reordered: 0.0,
+            shared_links: false,
             zones: 1,
             zone_rate: None,
             begin: Begin::Together,

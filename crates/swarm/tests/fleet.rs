@@ -199,7 +199,7 @@ impl Fleet {
             }
             Output::CancelUpload { slot } => {
                 self.nodes[node].cancelled.insert(slot);
-                self.at(self.now, Event::Input(node, Input::Uploaded { slot, moved: None }));
+                self.at(self.now, Event::Input(node, Input::Uploaded { slot, arrived: false }));
             }
             Output::ShutOut { node: whom, .. } => self.shut_out.push((node, of(whom))),
             Output::Orphaned => self.orphaned += 1,
@@ -238,8 +238,7 @@ impl Fleet {
                         self.advance(to);
                     }
                 }
-                let moved = Some((1 << 20, PIECE_TIME));
-                self.input(from, Input::Uploaded { slot, moved });
+                self.input(from, Input::Uploaded { slot, arrived: true });
             }
             Event::Wake(node) => {
                 self.nodes[node].woken_for = None;

@@ -24,11 +24,12 @@ pub struct TransferConfig {
     pub stream_window: u32,
     /// How many bytes of all streams of a connection may be here unread.
     pub connection_window: u32,
-    /// How many bytes sent over a connection may be unacknowledged at first, and at least: what waits before a link is what
-    /// every other word waits behind.
+    /// How many bytes sent over a connection may be unacknowledged at first, and at least.
     pub least_send_window: u32,
     /// How many at most, where bandwidth times delay asks for it.
     pub send_window: u32,
+    /// How long what is sent may wait before the links on its way: that is what every other word waits behind.
+    pub queueing: Duration,
     /// How many piece streams a peer may have open towards us at once.
     pub piece_streams: u32,
     /// How long the head of a piece's stream may take.
@@ -65,8 +66,9 @@ impl Default for TransferConfig {
             keep_alive: Duration::from_secs(5),
             stream_window: 2 << 20,
             connection_window: 6 << 20,
-            least_send_window: 256 << 10,
+            least_send_window: 48 << 10,
             send_window: 4 << 20,
+            queueing: Duration::from_millis(4),
             piece_streams: 16,
             header_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),

@@ -31,6 +31,7 @@ mod precedence;
 mod socket;
 mod table;
 mod upload;
+mod window;
 
 pub use admission::AdmissionError;
 pub use close::{Disconnect, Refusal};
@@ -42,4 +43,4 @@ pub use event::Event;
 pub use incoming::{IncomingPiece, PieceError, PieceStream};
 pub use links::Rates;
 pub use peer::{Peer, SendError};
-pub use upload::{UploadError, UploadReport};
+pub use upload::UploadError;

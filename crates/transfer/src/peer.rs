@@ -21,7 +21,7 @@ use shoal_proto::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Disconnect, close, context::Context, counters::add, frame::Frame, precedence::Precedence};
+use crate::{Disconnect, close, context::Context, counters::add, frame::Frame, precedence::Precedence, window::Window};
 
 /// How many frames may wait for one peer, whatever their size.
 const QUEUED_FRAMES: usize = 8192;
@@ -47,6 +47,7 @@ pub(crate) struct Link {
     /// The priority of the last piece's stream.
     piece_priority: AtomicI32,
     pub(crate) precedence: Precedence,
+    pub(crate) window: Mutex<Window>,
     /// Why this side closed the connection, where it did: the first reason stays.
     why: OnceLock<Disconnect>,
     /// Told to write what is queued, finish the stream and end.
@@ -79,6 +80,7 @@ impl Peer {
     ) -> (Self, mpsc::Receiver<Frame>) {
         let (outbound, queue) = mpsc::channel(QUEUED_FRAMES);
         let remote = connection.remote_address();
+        let window = Mutex::new(Window::new(&context.config));
         let link = Link {
             node,
             life,
@@ -91,6 +93,7 @@ impl Peer {
             queued: AtomicUsize::new(0),
             piece_priority: AtomicI32::new(0),
             precedence: Precedence::default(),
+            window,
             why: OnceLock::new(),
             drain: CancellationToken::new(),
             retired: CancellationToken::new(),

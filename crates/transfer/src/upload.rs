@@ -1,11 +1,6 @@
 //! A piece on its way to a peer.
 
-use std::{
-    future::Future,
-    io,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{future::Future, io, ops::Range};
 
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
@@ -16,21 +11,10 @@ use shoal_proto::{
 };
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::{Disconnect, Peer, Refusal, counters::add};
+use crate::{Disconnect, Peer, Refusal, counters::add, peer::Link};
 
 /// The code of a stream that its sender gave up.
 const GIVEN_UP: VarInt = VarInt::from_u32(0);
-
-/// How an upload went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UploadReport {
-    /// Bytes of the piece.
-    pub bytes: u64,
-    /// From opening the stream until the peer had acknowledged the last byte.
-    pub elapsed: Duration,
-    /// The smoothed round-trip time at the end.
-    pub rtt: Duration,
-}
 
 /// Why a piece did not arrive whole.
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +87,7 @@ impl Peer {
     /// takes no more. Dropped before, it resets the stream. The peer has to have spoken of the blob.
     ///
     /// `source` gives the bytes of a range that counts from the piece's first byte; it is asked in order, a chunk at a time,
-    /// one chunk ahead of the network, on a thread that may block. The bytes it gives are not copied. `handed_over` is called
-    /// when the last of them is on its way, but for what one connection may have unacknowledged: the uplink has room for
-    /// another upload then.
+    /// one chunk ahead of the network, on a thread that may block. The bytes it gives are not copied.
     ///
     /// # Errors
     /// [`UploadError`]; the peer has a part of the piece at most, and knows it.
@@ -115,14 +97,12 @@ impl Peer {
         header: PieceHeader,
         length: u64,
         source: S,
-        handed_over: impl FnOnce() + Send,
-    ) -> Result<UploadReport, UploadError>
+    ) -> Result<(), UploadError>
     where
         S: FnMut(Range<u64>) -> io::Result<Bytes> + Send + 'static,
     {
         let context = &self.0.context;
         let node = self.node();
-        let began = Instant::now();
         if context.closing.is_cancelled() {
             return Err(UploadError::Gone { node, why: Disconnect::Closed });
         }
@@ -142,7 +122,6 @@ impl Peer {
             add(&context.counters.piece_bytes_sent, size);
         }
         let _ = outgoing.stream.finish();
-        handed_over();
         let acknowledged = outgoing.stream.stopped();
         let acknowledged = async { acknowledged.await.map_err(WriteError::from) };
         if let Some(code) = self.step(acknowledged).await? {
@@ -150,20 +129,15 @@ impl Peer {
         }
         outgoing.whole = true;
         add(&context.counters.pieces_sent, 1);
-        let elapsed = began.elapsed();
-        self.fit_window(length, elapsed);
-        Ok(UploadReport { bytes: length, elapsed, rtt: self.rtt() })
+        self.fit_window();
+        Ok(())
     }
 
-    /// Lets as much be unacknowledged as the connection's bandwidth times its delay asks for, twice over, as the last upload
-    /// has shown them. The least round trip counts: the others have waited before the link.
-    fn fit_window(&self, bytes: u64, elapsed: Duration) {
-        let config = &self.0.context.config;
-        let rate = bytes as f64 / elapsed.as_secs_f64().max(1e-6);
-        let delay = self.0.connection.min_rtt();
-        let window = 2.0 * rate * delay.as_secs_f64();
-        let least = u64::from(config.least_send_window.min(config.send_window));
-        self.0.connection.set_send_window((window as u64).clamp(least, config.send_window.into()));
+    /// Lets as much be unacknowledged as the round trip asks for.
+    fn fit_window(&self) {
+        let Link { window, connection, context, .. } = &*self.0;
+        let bytes = window.lock().fit(connection.rtt(), connection.min_rtt(), &context.config);
+        connection.set_send_window(bytes);
     }
 
     /// One step of an upload, in bounded time.

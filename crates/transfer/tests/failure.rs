@@ -117,7 +117,7 @@ async fn a_sender_that_stalls_is_given_up() {
     peer.send.write_all(&written(Topic::New(0, digest()), 5)).await.unwrap();
     assert!(matches!(next(&mut events).await, Event::Message { .. }));
     let zeros = |range: std::ops::Range<u64>| Ok(bytes::Bytes::from(vec![0; (range.end - range.start) as usize]));
-    let stalled = bounded(to_peer.upload(digest(), header(0), 64 << 20, zeros, || ())).await.unwrap_err();
+    let stalled = bounded(to_peer.upload(digest(), header(0), 64 << 20, zeros)).await.unwrap_err();
     assert!(matches!(stalled, shoal_transfer::UploadError::Stalled { .. }), "{stalled}");
 }
 

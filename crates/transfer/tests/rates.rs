@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rogue::{bounded, connected, digest, endpoint, header, next, speak};
 use shoal_pace::Rate;
-use shoal_transfer::{Endpoint, Event, Peer, Rates, TransferConfig, UploadReport};
+use shoal_transfer::{Endpoint, Event, Peer, Rates, TransferConfig};
 use tokio::{sync::mpsc::Receiver, task::JoinHandle};
 
 const PIECE: u64 = 2 << 20;
@@ -47,10 +47,10 @@ async fn join(
     peer
 }
 
-fn send(peer: &Peer) -> JoinHandle<UploadReport> {
+fn send(peer: &Peer) -> JoinHandle<()> {
     let peer = peer.clone();
     let source = |range: std::ops::Range<u64>| Ok(Bytes::from(vec![7; (range.end - range.start) as usize]));
-    tokio::spawn(async move { peer.upload(digest(), header(0), PIECE, source, || ()).await.unwrap() })
+    tokio::spawn(async move { peer.upload(digest(), header(0), PIECE, source).await.unwrap() })
 }
 
 /// Reads the next piece to its end.
@@ -114,7 +114,7 @@ async fn what_goes_out_keeps_to_the_limit_over_all_connections() {
     }
     meter.allows(arrived, fast, BATCHES);
     for upload in uploads {
-        assert_eq!(bounded(upload).await.unwrap().bytes, PIECE);
+        bounded(upload).await.unwrap();
     }
     // Lifted, it leaves nothing behind that anybody waits for.
     a.set_rates(Rates::default());
@@ -147,7 +147,7 @@ async fn what_comes_in_keeps_to_the_limit_over_all_connections() {
     }
     meter.allows(arrived, fast, windows(fast));
     for upload in uploads {
-        assert_eq!(bounded(upload).await.unwrap().bytes, PIECE);
+        bounded(upload).await.unwrap();
     }
     c.set_rates(Rates::default());
     let upload = send(&from_a);

@@ -1,6 +1,6 @@
 //! What the tasks around the engine tell it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use shoal_blob::{Digest, PieceIndex, Repository, VerifiedPiece};
 use shoal_mirror::Failure;
@@ -67,7 +67,7 @@ pub(super) enum Told {
     Uploaded {
         digest: Digest,
         slot: SlotId,
-        moved: Option<(u64, Duration)>,
+        arrived: bool,
     },
     /// That reading of the origin came to an end.
     OriginFailed {

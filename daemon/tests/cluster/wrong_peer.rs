@@ -259,6 +259,6 @@ impl Mind {
             Ok::<_, Error>(Bytes::from(bytes))
         };
         self.sent.fetch_add(1, Relaxed);
-        tokio::spawn(async move { peer.upload(digest, header, length, source, || ()).await });
+        tokio::spawn(async move { peer.upload(digest, header, length, source).await });
     }
 }

@@ -55,6 +55,7 @@ impl<'a> Crowd<'a> {
             latency: Duration::from_micros(scenario.latency_us),
             jitter: Duration::ZERO,
             queue: scenario.piece_bytes(),
+            shared: false,
             zone_rate: None,
             loss: 0.0,
             reordered: 0.0,
@@ -104,7 +105,7 @@ impl<'a> Crowd<'a> {
             match event {
                 Event::Read(piece) => self.stored(plan, SEED, piece, None),
                 Event::Network(Signal::Pump(node)) => self.pump(node),
-                Event::Network(Signal::Begun { .. }) => {}
+                Event::Network(Signal::Carried) => {}
                 Event::Network(Signal::Arrived { token }) => {
                     let Sending { from, to, piece } = self.sendings[token as usize];
                     self.queued[from as usize] -= 1;

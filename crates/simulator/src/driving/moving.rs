@@ -85,8 +85,7 @@ impl Fleet<'_> {
 
     pub(super) fn upload(&mut self, from: NodeIndex, to: NodeIndex, piece: PieceIndex, slot: u32) {
         self.check_uploads(from);
-        let upload =
-            Upload { from, to, lives: self.lives(from, to), piece: piece.get(), slot, began: self.now, dropped: false };
+        let upload = Upload { from, to, lives: self.lives(from, to), piece: piece.get(), slot, dropped: false };
         let token = if let Some(free) = self.free_uploads.pop() {
             self.uploads[free as usize] = upload;
             free
@@ -110,14 +109,7 @@ impl Fleet<'_> {
 
     pub(super) fn pump(&mut self, node: NodeIndex) {
         let agenda = &mut self.agenda;
-        let mut begun = Vec::new();
-        self.network.pump(self.now, node, |at, signal| match signal {
-            Signal::Begun { token } => begun.push(token),
-            other => agenda.enter(at, Event::Signal(other)),
-        });
-        for token in begun {
-            self.uploads[token as usize].began = self.now;
-        }
+        self.network.pump(self.now, node, |at, signal| agenda.enter(at, Event::Signal(signal)));
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) {
@@ -127,7 +119,7 @@ impl Fleet<'_> {
                     self.pump(node);
                 }
             }
-            Signal::Begun { .. } => {}
+            Signal::Carried => self.pump(0),
             Signal::Arrived { token } => {
                 let Upload { from, to, lives, piece, dropped, .. } = self.uploads[token as usize];
                 if dropped || !self.reaches(from, to) || self.lives(from, to) != lives {
@@ -148,14 +140,12 @@ impl Fleet<'_> {
     }
 
     pub(crate) fn uploaded(&mut self, token: u32, arrived: bool) {
-        let Upload { from, lives, piece, slot, began, dropped, .. } = self.uploads[token as usize];
+        let Upload { from, lives, slot, dropped, .. } = self.uploads[token as usize];
         self.free_uploads.push(token);
         if dropped || self.life(from) != lives[0] {
             return;
         }
         self.nodes[from as usize].uploads.remove(&slot);
-        let bytes = self.layout.piece(piece).map_or(0, |piece| u64::from(self.layout.piece_len(piece)));
-        let moved = arrived.then(|| (bytes, self.now.since(began)));
-        self.tell_swarm(from, Input::Uploaded { slot, moved });
+        self.tell_swarm(from, Input::Uploaded { slot, arrived });
     }
 }

@@ -104,7 +104,7 @@ impl Fleet<'_> {
                     self.drop_upload(upload);
                 }
                 self.nodes[node as usize].uploads.remove(&slot);
-                inputs.push_back(Input::Uploaded { slot, moved: None });
+                inputs.push_back(Input::Uploaded { slot, arrived: false });
             }
             Output::ShutOut { .. } => self.broke(format!("node {node} shut out a neighbour that did nothing wrong")),
             Output::Orphaned => {

@@ -4,7 +4,8 @@ use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 use shoal_blob::Digest;
 
-use super::Source;
+use super::{Source, uplink::Uplink};
+use crate::Time;
 
 /// What the node's links may carry, in bytes a second; `None` is no limit but their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,9 +24,7 @@ pub struct LinkLimits {
 pub struct Capacity {
     streams: u32,
     open: u32,
-    /// Bytes a second that the uplink was seen to carry while busy.
-    rate: f64,
-    rtt: Duration,
+    uplink: Uplink,
     inflow: u64,
     inflow_limit: u64,
     traded: u64,
@@ -34,6 +33,8 @@ pub struct Capacity {
     waiting: VecDeque<(Digest, u32)>,
 }
 
+/// How many times an answer takes a slot is open without a byte of its piece on the uplink.
+const ON_THE_WAY: f64 = 3.0;
 /// However large the bandwidth-delay product, no more slots than this are open.
 const MOST_SLOTS: u32 = 32;
 /// Under a limit no more is promised, and no more is taken at a time, than passes in so long: the shortest deadline that
@@ -56,8 +57,7 @@ impl Capacity {
         Self {
             streams,
             open: 0,
-            rate: 0.0,
-            rtt: Duration::ZERO,
+            uplink: Uplink::new(),
             inflow: 0,
             inflow_limit,
             traded: 0,
@@ -66,8 +66,10 @@ impl Capacity {
         }
     }
 
-    /// How many slots may be open for pieces of that size: `S + 1 + ceil(2 RTT u / s)`, so that the next request is here
-    /// when the last byte leaves, also when somebody passes. A round trip counts as part of a piece before any was seen.
+    /// How many slots may be open for pieces of that size: `S + 1 + ceil(3 A u / s)`, so that the next request is here when
+    /// the last byte leaves, also when somebody passes. `A` is how long answers to slots take, with all that waits before the
+    /// links; it counts as part of a piece before any was seen. A slot is used for a piece only after one `A`, is free only
+    /// when the last byte has been acknowledged, which is another, and of three answers one is that nothing is wanted.
     ///
     /// With a limit of the uplink no more than it serves soon: whoever is given a slot counts on it.
     #[must_use]
@@ -82,7 +84,8 @@ impl Capacity {
     }
 
     fn filling(&self, streams: u32, piece_bytes: u32) -> u32 {
-        let on_the_way = (2.0 * self.rtt.as_secs_f64() * self.rate() / f64::from(piece_bytes)).ceil();
+        let on_the_way =
+            (ON_THE_WAY * self.uplink.answer().as_secs_f64() * self.rate() / f64::from(piece_bytes)).ceil();
         (streams + 1 + (on_the_way as u32).max(1)).min(MOST_SLOTS)
     }
 
@@ -93,22 +96,14 @@ impl Capacity {
     }
 
     /// How many uploads side by side fill the uplink.
-    #[must_use]
-    pub fn streams(&self) -> u32 {
+    fn streams(&self) -> u32 {
         let slow = self.links.up.is_some_and(|up| up.get() <= ONE_STREAM);
-        if slow && self.rtt <= NEAR { 1 } else { self.streams }
+        if slow && self.uplink.rtt() <= NEAR { 1 } else { self.streams }
     }
 
     /// Bytes a second that the uplink carries, as far as is known.
     fn rate(&self) -> f64 {
-        self.links.up.map_or(self.rate, |up| self.rate.min(up.get() as f64))
-    }
-
-    /// How long an upload of so many bytes usually takes, once any was seen.
-    #[must_use]
-    pub fn usual(&self, bytes: u64) -> Option<Duration> {
-        let rate = self.rate();
-        (rate > 0.0).then(|| Duration::from_secs_f64(f64::from(self.streams()) * bytes as f64 / rate))
+        self.links.up.map_or(self.uplink.rate(), |up| self.uplink.rate().min(up.get() as f64))
     }
 
     /// Changes what the links may carry; what is under way stays.
@@ -184,11 +179,20 @@ impl Capacity {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// What an upload has shown of the uplink. Smoothed over about eight uploads.
-    pub(super) fn learn(&mut self, bytes: u64, span: Duration, rtt: Duration) {
-        let seen = f64::from(self.streams()) * bytes as f64 / span.as_secs_f64().max(1e-6);
-        self.rate = if self.rate == 0.0 { seen } else { self.rate + (seen - self.rate) / 8.0 };
-        self.rtt = if self.rtt.is_zero() { rtt } else { (self.rtt * 7 + rtt) / 8 };
+    /// An upload begins, of a piece for somebody whose round trip is this.
+    pub(super) fn upload_began(&mut self, now: Time, rtt: Duration) {
+        self.uplink.reached(rtt);
+        self.uplink.began(now);
+    }
+
+    /// An upload ends, or is given up: so many bytes have arrived.
+    pub(super) fn upload_ended(&mut self, now: Time, bytes: u64) {
+        self.uplink.ended(now, bytes);
+    }
+
+    /// A slot was answered, so long after it was given.
+    pub(super) fn slot_answered(&mut self, span: Duration) {
+        self.uplink.answered(span);
     }
 
     /// Reserves room for a piece of the origin on its way in. One is always let through, however small the limit.
@@ -247,8 +251,16 @@ mod tests {
     fn slots_grow_with_bandwidth_times_delay() {
         let mut capacity = Capacity::new(1, 0);
         assert_eq!(capacity.slots(PIECE), 3);
-        capacity.learn(u64::from(PIECE), Duration::from_millis(10), Duration::from_millis(20));
-        assert_eq!(capacity.slots(PIECE), 2 + 4);
+        uploads(&mut capacity, PIECE.into(), Duration::from_millis(10), Duration::from_millis(1));
+        assert_eq!(capacity.slots(PIECE), 3, "nothing was answered yet");
+        capacity.slot_answered(Duration::from_millis(20));
+        assert_eq!(capacity.slots(PIECE), 2 + 6);
+    }
+
+    /// An upload of so many bytes, alone, to somebody so far away.
+    fn uploads(capacity: &mut Capacity, bytes: u64, span: Duration, rtt: Duration) {
+        capacity.upload_began(Time::ZERO, rtt);
+        capacity.upload_ended(Time::after(span), bytes);
     }
 
     #[test]
@@ -284,19 +296,19 @@ mod tests {
 
     #[test]
     fn a_capped_uplink_counts_with_the_smaller_of_limit_and_what_was_seen() {
-        let mut capacity = limited(200, 0);
-        assert_eq!(capacity.usual(25_000_000), None);
+        let (ms, mut capacity) = (Duration::from_millis, limited(200, 0));
         // A burst went out faster than the limit.
-        capacity.learn(25_000_000, Duration::from_millis(500), Duration::from_millis(1));
-        assert_eq!(capacity.usual(25_000_000), Some(Duration::from_secs(1)));
+        uploads(&mut capacity, 25_000_000, ms(100), ms(1));
+        assert_eq!(capacity.rate(), 200.0 * MBIT as f64);
         // Receivers that are slow themselves.
-        (0..100).for_each(|_| capacity.learn(25_000_000, Duration::from_secs(10), Duration::from_millis(1)));
-        assert!(capacity.usual(25_000_000).unwrap() > Duration::from_secs(9));
+        (0..100).for_each(|_| uploads(&mut capacity, 25_000_000, ms(10_000), ms(1)));
+        assert!(capacity.rate() < 3e6, "{}", capacity.rate());
+        assert_eq!(capacity.streams(), 1);
         // Far away, one at a time would leave it idle while the last byte is acknowledged.
-        (0..100).for_each(|_| capacity.learn(25_000_000, Duration::from_secs(1), Duration::from_millis(80)));
+        (0..100).for_each(|_| uploads(&mut capacity, 25_000_000, ms(1000), ms(80)));
         assert_eq!(capacity.streams(), 2);
-        capacity.set_links(LinkLimits::default());
-        assert_eq!(capacity.slots(PIECE), 2 + 1 + 8);
+        capacity.slot_answered(ms(80));
+        assert_eq!(capacity.slots(PIECE), 2 + 1 + 6);
     }
 
     #[test]

@@ -88,8 +88,8 @@ pub enum Input {
     Uploaded {
         /// The slot it was for.
         slot: SlotId,
-        /// How many bytes arrived in how long, if they did.
-        moved: Option<(u64, Duration)>,
+        /// Whether they have arrived.
+        arrived: bool,
     },
     /// Pieces are no longer in the store.
     Lost {

@@ -21,6 +21,7 @@ mod seeding;
 mod settings;
 mod slots;
 mod swarm;
+mod uplink;
 mod uploads;
 mod zoning;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How a swarm behaves. The defaults are right for links of 100 Mbit/s to 25 Gbit/s within one site.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many uploads may run side by side. One fills the link of an idle receiver, but receivers are busy: each of several
-    /// senders has only a part of the downlink, and more than one receiver is needed to fill an uplink.
+    /// How many uploads side by side fill the uplink. One fills the link of an idle receiver, but receivers are busy: each of
+    /// several senders has only a part of the downlink, and more than one receiver is needed to fill an uplink.
     pub streams: u32,
     /// How many pieces beyond a reader's position may be picked. 32 costs 6 % of the fleet's time, 16 costs 10 to 20 %.
     pub window: u32,

@@ -34,6 +34,8 @@ impl Use {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) to: NodeId,
+    /// When it was given.
+    pub(super) since: Time,
     pub(super) used: Use,
 }
 
@@ -57,10 +59,10 @@ impl Slots {
         self.open.values().filter(|slot| matches!(slot.used, Use::Uploading { .. })).count()
     }
 
-    pub(super) fn add(&mut self, to: NodeId, used: Use) -> SlotId {
+    pub(super) fn add(&mut self, now: Time, to: NodeId, used: Use) -> SlotId {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
-        self.open.insert(id, Slot { to, used });
+        self.open.insert(id, Slot { to, since: now, used });
         id
     }
 
@@ -136,7 +138,7 @@ mod tests {
             let slot = self.last();
             self.hear(Message::Take { slot, piece, lacks: Lacks { before: false, behind: false } });
             self.wait(span);
-            self.tell(Input::Uploaded { slot, moved: Some((1 << 20, span)) });
+            self.tell(Input::Uploaded { slot, arrived: true });
             self.hear(Message::Have { pieces: vec![piece], queue: 0 });
         }
     }

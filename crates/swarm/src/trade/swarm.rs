@@ -141,12 +141,12 @@ impl Swarm {
             Input::Met { node, rtt } => self.meet(node, rtt),
             Input::Heard { from, message } => self.hear(now, from, message, capacity),
             Input::Left { node } => self.leave(now, node, capacity),
-            Input::Parted { node } => self.part(node, capacity),
+            Input::Parted { node } => self.part(now, node, capacity),
             Input::Chained { boundaries } => self.learn_chain(boundaries),
             Input::ChainFell => self.forget_chain(),
             Input::Stored { piece, from } => self.stored(now, piece, from, capacity),
             Input::Missed { piece, from, fault } => self.missed(now, piece.get(), from, fault, capacity),
-            Input::Uploaded { slot, moved } => self.uploaded(now, slot, moved, capacity),
+            Input::Uploaded { slot, arrived } => self.uploaded(now, slot, arrived, capacity),
             Input::Lost { pieces } => self.lost(&pieces),
             Input::ReaderAt { reader, piece } => self.readers.place(now, reader, piece.get()),
             Input::ReaderGone { reader } => self.readers.remove(reader),
@@ -184,11 +184,11 @@ impl Swarm {
     }
 
     /// Gives back what the swarm holds of the node's capacity and takes leave of its neighbours.
-    pub fn dissolve(&mut self, capacity: &mut Capacity) {
+    pub fn dissolve(&mut self, now: Time, capacity: &mut Capacity) {
         let nodes: Vec<NodeId> = self.neighbours.keys().copied().collect();
         for node in nodes {
             self.say(node, Message::Bye);
-            self.part(node, capacity);
+            self.part(now, node, capacity);
         }
         self.dismiss(capacity);
         capacity.forget(&self.digest);
@@ -287,7 +287,7 @@ impl Swarm {
             Message::Refuse { piece, .. } => {
                 self.missed(now, piece, Source::Neighbour(from), Fault::Broken, capacity);
             }
-            Message::Bye => self.part(from, capacity),
+            Message::Bye => self.part(now, from, capacity),
             Message::Grant(_) => {}
         }
     }
@@ -358,17 +358,17 @@ impl Swarm {
 
     fn leave(&mut self, now: Time, node: NodeId, capacity: &mut Capacity) {
         self.say(node, Message::Bye);
-        self.part(node, capacity);
+        self.part(now, node, capacity);
         self.neighbours.leave(now, node);
     }
 
-    fn part(&mut self, node: NodeId, capacity: &mut Capacity) {
+    fn part(&mut self, now: Time, node: NodeId, capacity: &mut Capacity) {
         let Some(neighbour) = self.neighbours.remove(&node) else { return };
         for piece in neighbour.have.iter() {
             self.copies[piece as usize] -= 1;
         }
         self.drop_flights_from(node, capacity);
-        self.drop_slots_of(node, capacity);
+        self.drop_slots_of(now, node, capacity);
         self.holders_changed();
     }
 

@@ -17,6 +17,7 @@ use crate::Time;
 
 /// Among how many neighbours a slot's is chosen.
 const CHOICES: usize = 4;
+
 /// One slot in so many goes to anybody that lacks something: more cost those at the front.
 const ONE_IN: u32 = 16;
 
@@ -37,7 +38,7 @@ impl Swarm {
                     return;
                 }
                 let used = Use::Open { lapses_at: self.lapse(now, to) };
-                let slot = self.slots.add(to, used);
+                let slot = self.slots.add(now, to, used);
                 self.note_unanswered(to, 1);
                 self.say_with_news(to, Message::Slot { slot });
             } else {
@@ -67,7 +68,7 @@ impl Swarm {
             seeding.offered(piece);
         }
         let used = Use::Offered { piece, lapses_at: self.lapse(now, to) };
-        let slot = self.slots.add(to, used);
+        let slot = self.slots.add(now, to, used);
         self.note_unanswered(to, 1);
         self.say_with_news(to, Message::Offer { slot, piece });
     }
@@ -131,6 +132,12 @@ impl Swarm {
         now + 2 * rtt + self.settings.slot_grace
     }
 
+    fn learn_answer(&self, now: Time, slot: SlotId, capacity: &mut Capacity) {
+        if let Some(slot) = self.slots.open.get(&slot) {
+            capacity.slot_answered(now.since(slot.since));
+        }
+    }
+
     fn note_unanswered(&mut self, node: NodeId, more: i32) {
         if let Some(neighbour) = self.neighbours.get_mut(&node) {
             neighbour.unanswered = neighbour.unanswered.saturating_add_signed(more);
@@ -157,13 +164,14 @@ impl Swarm {
             && (open || (lapsed && capacity.take_slot(&self.digest, self.layout.piece_bytes())));
         let (Some(piece), true) = (piece, granted) else {
             if open {
-                self.close(slot, capacity);
+                self.close(now, slot, capacity);
             }
             self.say(from, Message::Refuse { slot, piece: number });
             return;
         };
         if open {
             self.note_unanswered(from, -1);
+            self.learn_answer(now, slot, capacity);
         }
         if let Some(Slot { used: Use::Offered { piece: offered, .. }, .. }) = self.slots.open.get(&slot)
             && *offered != number
@@ -172,8 +180,9 @@ impl Swarm {
             self.offer_again(offered);
         }
         let used = Use::Uploading { piece: number, since: now };
-        self.slots.open.insert(slot, Slot { to: from, used });
+        self.slots.open.insert(slot, Slot { to: from, since: now, used });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            capacity.upload_began(now, neighbour.rtt);
             neighbour.uploads += 1;
             neighbour.urgent = neighbour.urgent.filter(|&urgent| urgent != number);
         }
@@ -183,7 +192,8 @@ impl Swarm {
     pub(super) fn passed(&mut self, now: Time, from: NodeId, slot: SlotId, capacity: &mut Capacity) {
         let usual = self.pace.median().map_or(self.settings.bar, |median| median / 2);
         if self.slots.unanswered(slot, from) {
-            self.close(slot, capacity);
+            self.learn_answer(now, slot, capacity);
+            self.close(now, slot, capacity);
             if let Some(neighbour) = self.neighbours.get_mut(&from) {
                 // When the pieces that fill it have come, it may have room.
                 let bar = neighbour.pace.map_or(usual, |pace| pace * self.settings.bar_pieces).min(self.settings.bar);
@@ -193,26 +203,17 @@ impl Swarm {
         }
     }
 
-    pub(super) fn uploaded(
-        &mut self,
-        now: Time,
-        slot: SlotId,
-        moved: Option<(u64, Duration)>,
-        capacity: &mut Capacity,
-    ) {
-        let Some(Slot { to, used, .. }) = self.slots.open.get(&slot) else { return };
-        match used {
-            // One that was given up arrived all the same: the patience was too short.
-            Use::Uploading { since, .. } | Use::Stalled { since, .. } if moved.is_some() => {
-                self.slots.pace.learn(now.since(*since));
+    pub(super) fn uploaded(&mut self, now: Time, slot: SlotId, arrived: bool, capacity: &mut Capacity) {
+        match self.slots.open.get(&slot).map(|slot| slot.used) {
+            Some(Use::Uploading { since, .. } | Use::Stalled { since, .. }) => {
+                if arrived {
+                    // One that was given up arrived all the same: the patience was too short.
+                    self.slots.pace.learn(now.since(since));
+                }
+                self.close_as(now, slot, arrived, capacity);
             }
-            Use::Uploading { .. } | Use::Stalled { .. } => {}
-            Use::Open { .. } | Use::Offered { .. } => return,
+            Some(Use::Open { .. } | Use::Offered { .. }) | None => {}
         }
-        if let (Some((bytes, span)), Some(neighbour)) = (moved, self.neighbours.get(to)) {
-            capacity.learn(bytes, span, neighbour.rtt);
-        }
-        self.close_as(slot, moved.is_some(), capacity);
     }
 
     /// How long an upload may take before its slot is used otherwise.
@@ -232,6 +233,7 @@ impl Swarm {
                 slot.used = Use::Stalled { piece, since };
                 stalled.push(piece);
                 capacity.free_slot();
+                capacity.upload_ended(now, 0);
                 if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
                     neighbour.silent = true;
                 }
@@ -258,14 +260,17 @@ impl Swarm {
         self.outputs.extend(outputs);
     }
 
-    fn close(&mut self, slot: SlotId, capacity: &mut Capacity) {
-        self.close_as(slot, false, capacity);
+    fn close(&mut self, now: Time, slot: SlotId, capacity: &mut Capacity) {
+        self.close_as(now, slot, false, capacity);
     }
 
-    fn close_as(&mut self, id: SlotId, arrived: bool, capacity: &mut Capacity) {
+    fn close_as(&mut self, now: Time, id: SlotId, arrived: bool, capacity: &mut Capacity) {
         let Some(slot) = self.slots.open.remove(&id) else { return };
         if !matches!(slot.used, Use::Stalled { .. }) {
             capacity.free_slot();
+        }
+        if let Use::Uploading { piece, .. } = slot.used {
+            capacity.upload_ended(now, if arrived { self.bytes_of(piece) } else { 0 });
         }
         match slot.used {
             Use::Open { .. } => self.note_unanswered(slot.to, -1),
@@ -293,14 +298,14 @@ impl Swarm {
         }
     }
 
-    pub(super) fn drop_slots_of(&mut self, node: NodeId, capacity: &mut Capacity) {
+    pub(super) fn drop_slots_of(&mut self, now: Time, node: NodeId, capacity: &mut Capacity) {
         let slots: Vec<(SlotId, Use)> =
             self.slots.open.iter().filter(|(_, slot)| slot.to == node).map(|(&id, slot)| (id, slot.used)).collect();
         for (slot, used) in slots {
             if used.carries().is_some() {
                 self.outputs.push_back(Output::CancelUpload { slot });
             }
-            self.close(slot, capacity);
+            self.close(now, slot, capacity);
         }
     }
 
@@ -338,7 +343,7 @@ impl Swarm {
         let mut doubts = false;
         for slot in lapsed {
             let to = self.slots.open.get(&slot).map(|slot| slot.to);
-            self.close(slot, capacity);
+            self.close(now, slot, capacity);
             if let Some(neighbour) = to.and_then(|node| self.neighbours.get_mut(&node)) {
                 neighbour.lapses += 1;
                 neighbour.barred_until = Some(now + self.settings.slot_grace * 2u32.pow(neighbour.lapses.min(8) - 1));

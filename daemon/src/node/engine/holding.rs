@@ -177,7 +177,7 @@ impl Engine {
         let Some(mut pursuit) = self.pursuits.remove(&digest) else { return };
         pursuit.fail(&shoal_mirror::Failure::Draining);
         if let Some(body) = pursuit.body_mut() {
-            body.swarm.dissolve(&mut self.capacity);
+            body.swarm.dissolve(self.clock.now(), &mut self.capacity);
             let words: Vec<_> = std::iter::from_fn(|| body.swarm.poll()).collect();
             for word in words {
                 if let shoal_swarm::trade::Output::Send { to, message } = word {
@@ -195,7 +195,6 @@ impl Engine {
             self.capacity.set_inflow_limit(self.limits.in_flight);
             self.capacity.set_links(self.limits.links);
         }
-        self.uploads.resize(self.capacity.streams());
         let mut unread = Vec::new();
         let mut idle = Vec::new();
         for (digest, pursuit) in &mut self.pursuits {

@@ -7,7 +7,6 @@ mod asking;
 mod coordinating;
 mod holding;
 mod peers;
-mod places;
 mod pursuit;
 mod trading;
 
@@ -32,7 +31,7 @@ use shoal_swarm::{
 use shoal_transfer::{Endpoint, Peer};
 use tokio::sync::{mpsc, watch};
 
-use self::{places::Places, pursuit::Pursuit};
+use self::pursuit::Pursuit;
 use super::{
     access::Door,
     clock::Clock,
@@ -104,7 +103,6 @@ pub(super) struct Engine {
     addresses: Vec<SocketAddr>,
     /// Inputs for swarms that came of doing what another decided.
     inputs: VecDeque<(Digest, Input)>,
-    uploads: Places,
     announce_at: Time,
     ready: watch::Sender<bool>,
     readings: u64,
@@ -134,7 +132,6 @@ impl Engine {
         capacity.set_links(now_limits.links);
         Self {
             coordinator: Coordinator::new(key.clone(), clock.now(), rand::random(), coordination),
-            uploads: Places::new(capacity.streams()),
             capacity,
             clock,
             key,
@@ -258,11 +255,11 @@ impl Engine {
                 self.missed(digest, piece, from, Fault::Broken);
                 self.give_up(digest, &failure::of_store(&error), Refusal::NoRoom);
             }
-            Told::Uploaded { digest, slot, moved } => {
+            Told::Uploaded { digest, slot, arrived } => {
                 if let Some(body) = self.body_mut(&digest) {
                     body.uploads.remove(&slot);
                 }
-                self.tell_swarm(digest, Input::Uploaded { slot, moved });
+                self.tell_swarm(digest, Input::Uploaded { slot, arrived });
             }
             Told::OriginFailed { digest, reading, refusal } => {
                 let current = self.body_mut(&digest).and_then(|body| body.reading.as_ref());

@@ -1,8 +1,5 @@
 //! Driving the swarms: what happened goes in, what they decide is done.
 
-use std::{pin::pin, sync::Arc, time::Duration};
-
-use parking_lot::Mutex;
 use shoal_blob::{Digest, PieceIndex};
 use shoal_proto::{
     NodeId, PieceHeader, SignedSegment, Testimony,
@@ -92,7 +89,7 @@ impl Engine {
                 if let Some(task) = self.body_mut(&digest).and_then(|body| body.uploads.remove(&slot)) {
                     task.abort();
                 }
-                self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
+                self.inputs.push_back((digest, Input::Uploaded { slot, arrived: false }));
             }
             Output::ShutOut { node, span } => {
                 self.metrics.pieces_refused.with_label_values(&["wrong_bytes"]).inc();
@@ -178,7 +175,7 @@ impl Engine {
         let book = &body.book;
         let (Some(peer), Some(link), Some(proof)) = (peer, book.link(piece), book.proof(piece, lacks, &key)) else {
             tracing::debug!(%digest, %piece, peer = %to, "a piece cannot be sent with what proves its midstates");
-            self.inputs.push_back((digest, Input::Uploaded { slot, moved: None }));
+            self.inputs.push_back((digest, Input::Uploaded { slot, arrived: false }));
             return;
         };
         let proof = proof.iter().map(SignedSegment::testimony).collect();
@@ -186,33 +183,16 @@ impl Engine {
         let blob = body.shelf.blob().clone();
         let bytes = body.shelf.layout().byte_range(piece);
         let length = bytes.end - bytes.start;
-        let (place, patience) = (self.uploads.take(), self.patience(length));
         let task = tokio::spawn(async move {
-            // It is given on as soon as the piece is with the network.
-            let place = Arc::new(Mutex::new(Some(place.await)));
             let source = move |range: std::ops::Range<u64>| {
                 let range = bytes.start + range.start..bytes.start + range.end;
                 blob.read_bytes(range).map_err(std::io::Error::other)
             };
-            let handed_over = {
-                let place = Arc::clone(&place);
-                move || drop(place.lock().take())
-            };
-            let mut upload = pin!(peer.upload(digest, header, length, source, handed_over));
-            let outcome = tokio::select! {
-                outcome = &mut upload => outcome,
-                // It is the receiver that is slow, perhaps because it has a limit: the uplink is for others as well.
-                () = tokio::time::sleep(patience) => {
-                    if let Some(place) = &mut *place.lock() {
-                        place.step_aside();
-                    }
-                    upload.await
-                }
-            };
-            let moved = match outcome {
-                Ok(report) => {
-                    sent.inc_by(report.bytes);
-                    Some((report.bytes, report.elapsed))
+            let outcome = peer.upload(digest, header, length, source).await;
+            let arrived = match outcome {
+                Ok(()) => {
+                    sent.inc_by(length);
+                    true
                 }
                 Err(error) => {
                     tracing::debug!(%digest, %piece, peer = %to, %error, "an upload did not end well");
@@ -221,21 +201,14 @@ impl Engine {
                         let message = Message::Refuse { slot, piece: piece.get() };
                         let _ = peer.send(&Letter { digest, messages: vec![message] });
                     }
-                    None
+                    false
                 }
             };
-            drop(place);
-            mailbox.tell(Told::Uploaded { digest, slot, moved });
+            mailbox.tell(Told::Uploaded { digest, slot, arrived });
         });
         if let Some(body) = self.body_mut(&digest) {
             body.uploads.insert(slot, task.abort_handle());
         }
-    }
-
-    /// How long an upload keeps its place: several times what it usually takes.
-    fn patience(&self, bytes: u64) -> Duration {
-        let usual = self.capacity.usual(bytes).map(|usual| usual * self.trade.overdue);
-        usual.unwrap_or(self.trade.first_deadline).max(self.trade.shortest_deadline)
     }
 
     /// A peer begins to send a piece: taken when it was asked of that peer and can be checked.

@@ -126,7 +126,7 @@ fn a_seed_gives_no_second_copy_while_it_reads() {
     assert_eq!(scene.slots(), 0, "the uplink is busy");
     scene.hear(Message::Have { pieces: vec![1, 2, 3], queue: 0 });
     for slot in 1..PIECES {
-        scene.tell(Input::Uploaded { slot, moved: Some((1 << 20, Duration::from_millis(10))) });
+        scene.tell(Input::Uploaded { slot, arrived: true });
     }
     assert_eq!(scene.slots(), 1, "all is read: it may pick the first, which is late");
 }

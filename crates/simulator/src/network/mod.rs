@@ -3,12 +3,17 @@
 //! A node has one uplink and one downlink, a zone one link out and one in, all serial. A piece leaves its uplink whole, one
 //! after another; it starts only when the queue before its receiver's downlink, and before the zones' links on its way,
 //! has room: until then the uplink serves another receiver, as streams with flow control of their own do. Control
-//! messages go before pieces and take their time from them.
+//! messages go before pieces and take their time from them. Where a scenario says so, pieces share the links instead: see
+//! [`Shared`].
+
+mod shared;
 
 use std::{collections::VecDeque, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 use shoal_swarm::Time;
+
+use self::shared::Shared;
 
 /// A node, by its place in the fleet.
 pub type NodeIndex = u32;
@@ -82,13 +87,10 @@ pub struct Parcel {
 pub enum Signal {
     /// An uplink may have something to do: call [`Network::pump`].
     Pump(NodeIndex),
+    /// Shared links may have carried something to its end: call [`Network::pump`] for any node.
+    Carried,
     /// The last byte of a parcel has arrived.
     Arrived {
-        /// What its sender calls it.
-        token: u32,
-    },
-    /// The first byte of a parcel has left.
-    Begun {
         /// What its sender calls it.
         token: u32,
     },
@@ -103,6 +105,8 @@ pub struct Settings {
     pub jitter: Duration,
     /// Bytes that may wait before a downlink when another piece is sent there.
     pub queue: u64,
+    /// Whether all that is on its way shares the links, as streams do; else each uplink sends one after another.
+    pub shared: bool,
     /// Bytes a second out of and into each zone; `None` where zones do not matter.
     pub zone_rate: Option<u64>,
     /// What part of the control messages is lost. A stream sends what is lost again.
@@ -120,10 +124,17 @@ pub struct Network {
     ports: Vec<Port>,
     /// Out of and into each zone.
     zones: Vec<[Line; 2]>,
+    /// What is on its way, where links are shared.
+    shared: Option<Shared>,
+    /// When that will be looked at again.
+    carried_at: Option<Time>,
     rng: Xoshiro256PlusPlus,
     control_bytes: u64,
     across_zones: u64,
 }
+
+/// Kinds of links: a node's up and down, a zone's out and in.
+const LINKS: usize = 4;
 
 /// How long a stream takes to send something again, in round trips; and at least.
 const RESEND: (u32, Duration) = (2, Duration::from_millis(10));
@@ -133,7 +144,9 @@ impl Network {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let rng = Xoshiro256PlusPlus::seed_from_u64(settings.seed);
-        Self { settings, ports: Vec::new(), zones: Vec::new(), rng, control_bytes: 0, across_zones: 0 }
+        let shared = settings.shared.then(Shared::default);
+        let (ports, zones) = (Vec::new(), Vec::new());
+        Self { settings, ports, zones, shared, carried_at: None, rng, control_bytes: 0, across_zones: 0 }
     }
 
     /// Plugs in the next node: its rates in bytes a second, and its zone.
@@ -240,6 +253,9 @@ impl Network {
 
     /// Takes back a parcel that has not begun to leave; returns whether it had not.
     pub fn withdraw(&mut self, from: NodeIndex, token: u32) -> bool {
+        if self.shared.as_mut().is_some_and(|shared| shared.withdraw(from, token)) {
+            return true;
+        }
         let waiting = &mut self.ports[from as usize].waiting;
         let before = waiting.len();
         waiting.retain(|parcel| parcel.token != token);
@@ -248,11 +264,16 @@ impl Network {
 
     /// Takes back all that has not begun to leave.
     pub fn withdraw_all(&mut self, from: NodeIndex) -> Vec<u32> {
-        self.ports[from as usize].waiting.drain(..).map(|parcel| parcel.token).collect()
+        let waiting = self.ports[from as usize].waiting.drain(..).map(|parcel| parcel.token);
+        waiting.chain(self.shared.iter_mut().flat_map(|shared| shared.withdraw_all(from))).collect()
     }
 
     /// Lets an uplink begin what it can; `say` hears what will come of it, and when.
     pub fn pump(&mut self, now: Time, from: NodeIndex, mut say: impl FnMut(Time, Signal)) {
+        if let Some(shared) = self.shared.take() {
+            self.shared = Some(self.pump_shared(shared, now, from, say));
+            return;
+        }
         let port = &mut self.ports[from as usize];
         if port.pump_at.is_some_and(|at| at <= now) {
             port.pump_at = None;
@@ -280,6 +301,40 @@ impl Network {
             }
             return;
         }
+    }
+
+    /// The same where links are shared: all that waits begins, and shares with what is on its way.
+    fn pump_shared(
+        &mut self,
+        mut shared: Shared,
+        now: Time,
+        from: NodeIndex,
+        mut say: impl FnMut(Time, Signal),
+    ) -> Shared {
+        let latency = self.settings.latency;
+        shared.carry(now, |_, parcel| say(now + latency, Signal::Arrived { token: parcel.token }));
+        while let Some(parcel) = self.ports[from as usize].waiting.pop_front() {
+            let (home, zone) = (self.ports[from as usize].zone, self.ports[parcel.to as usize].zone);
+            let mut over = vec![LINKS * from as usize, LINKS * parcel.to as usize + 1];
+            if home != zone {
+                over.extend([LINKS * usize::from(home) + 2, LINKS * usize::from(zone) + 3]);
+                self.across_zones += parcel.bytes;
+            }
+            self.ports[from as usize].sent += parcel.bytes;
+            self.ports[parcel.to as usize].received += parcel.bytes;
+            shared.send(from, parcel, over);
+        }
+        let rate = |link: usize| match (link / LINKS, link % LINKS) {
+            (node, 0) => self.ports[node].up.rate as f64,
+            (node, 1) => self.ports[node].down.rate as f64,
+            (zone, way) => self.zones[zone][way - 2].rate as f64,
+        };
+        let next = shared.share(rate);
+        if next != self.carried_at {
+            self.carried_at = next;
+            next.into_iter().for_each(|at| say(at, Signal::Carried));
+        }
+        shared
     }
 
     /// From when on a parcel may start.
@@ -311,7 +366,6 @@ impl Network {
                 arrives = arrives.max(self.zones[usize::from(zone)][way].carry(first, bytes));
             }
         }
-        say(now, Signal::Begun { token });
         say(arrives, Signal::Arrived { token });
     }
 
@@ -336,7 +390,16 @@ mod tests {
 
     fn network(queue: u64) -> Network {
         let (latency, jitter) = (Duration::from_millis(1), Duration::ZERO);
-        Network::new(Settings { latency, jitter, queue, zone_rate: None, loss: 0.0, reordered: 0.0, seed: 1 })
+        Network::new(Settings {
+            latency,
+            jitter,
+            queue,
+            shared: false,
+            zone_rate: None,
+            loss: 0.0,
+            reordered: 0.0,
+            seed: 1,
+        })
     }
 
     fn arrivals(network: &mut Network, from: NodeIndex) -> Vec<(Duration, u32)> {
@@ -346,7 +409,7 @@ mod tests {
             network.pump(now, from, |when, signal| match signal {
                 Signal::Pump(_) => at.push(when),
                 Signal::Arrived { token } => arrived.push((when.since(Time::ZERO), token)),
-                Signal::Begun { .. } => {}
+                Signal::Carried => {}
             });
         }
         arrived
