@@ -10,7 +10,10 @@ use crate::{BindError, TransferConfig};
 /// How many bytes of all streams a connection may have unread before it is admitted: a proof, many times over.
 const WINDOW_BEFORE_ADMISSION: u32 = 16 << 10;
 /// How long a peer may keep an acknowledgement to itself; QUIC's default is 25 ms, as long as a piece takes on a fast link.
-const LONGEST_ACK_DELAY: Duration = Duration::from_millis(2);
+const LONGEST_ACK_DELAY: Duration = Duration::from_millis(3);
+/// How many packets it may take in without one. An acknowledgement costs both ends, and the links between them, about as much as
+/// the bunch of packets that it is for.
+const UNACKNOWLEDGED_PACKETS: u32 = 12;
 
 /// A bound UDP socket with buffers as large as asked for, or as the system allows.
 pub(crate) fn bind(addr: SocketAddr, config: &TransferConfig) -> Result<std::net::UdpSocket, BindError> {
@@ -64,7 +67,9 @@ pub(crate) fn transport(config: &TransferConfig, bidi: u32) -> Result<Arc<Transp
     })?;
     // A piece's last packet, alone on its way, is to be acknowledged soon: an uploader's next piece waits for that word.
     let mut acknowledge = AckFrequencyConfig::default();
-    acknowledge.max_ack_delay(Some(LONGEST_ACK_DELAY));
+    acknowledge
+        .max_ack_delay(Some(LONGEST_ACK_DELAY))
+        .ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_PACKETS));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(bidi))
