@@ -1,6 +1,7 @@
 //! `shoal-bench`: measurements of Shoal on this machine.
 //!
 //! * `fanout`: real daemons on real, shaped links, beside what else one could do;
+//! * `report`: such fan-outs of several sizes, as the page in `docs/` shows them;
 //! * `simulate`: whole fleets in virtual time, and how near they come to what no protocol can beat;
 //! * `limits`: a fetch, the mirror, the verifier and a cold pull beside the raw parts that they are made of;
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
@@ -13,6 +14,7 @@ mod limits;
 mod median;
 mod memory;
 mod program;
+mod report;
 mod simulate;
 mod verify;
 mod workshop;
@@ -42,6 +44,8 @@ enum Command {
     Limits(limits::Args),
     /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
     Memory(memory::Args),
+    /// Fan-outs of 1 to 16 nodes, written into `docs/benchmarks.md` (root, Linux)
+    Report(report::Args),
     /// Whole fleets in virtual time, held against the bound; fails when a gate is missed
     Simulate(simulate::Args),
     /// The speed of checking pieces against their chain, as a ratio to SHA-256 alone
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
             show(&report, args.json)?;
             report.check()
         }),
+        Command::Report(args) => report::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Verify(args) => verify::run(&args).and_then(|report| show(&report, args.json)),
         Command::RawQuic(end) => limits::end_of_raw_quic(&end),

@@ -24,7 +24,6 @@ use self::{
     lab::{Lab, Plan},
     origin::Layers,
     outcome::Outcome,
-    rate::Rate,
     trial::{Bench, Mode},
 };
 use crate::{
@@ -32,12 +31,14 @@ use crate::{
     workshop::{self, Tools},
 };
 
-/// What a node's index and log may take on disk beside the layers.
-const BESIDE: u64 = 64 << 20;
 pub(crate) use self::{
     origin::{OriginArgs, run as serve_origin},
+    rate::Rate,
     reader::{ReaderArgs, run as read},
 };
+
+/// What a node's index and log may take on disk beside the layers.
+const BESIDE: u64 = 64 << 20;
 
 /// The arguments of `shoal-bench fanout`.
 #[derive(clap::Args, Debug)]

@@ -10,7 +10,7 @@ use shoal::config;
 pub(crate) struct Rate(u64);
 
 impl Rate {
-    pub(super) const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0.saturating_mul(8)
     }
 

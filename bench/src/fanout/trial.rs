@@ -12,7 +12,7 @@ use shoal::cluster::{Cluster, Host};
 use shoal_blob::Digest;
 use tokio::{
     process::Command,
-    time::{interval, sleep_until},
+    time::{interval, sleep, sleep_until},
 };
 
 use super::{
@@ -27,6 +27,9 @@ use crate::cpu::{self, Machine};
 /// How often the links are looked at.
 const GLANCE: Duration = Duration::from_millis(100);
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How long the daemons have known each other when they are asked: those of a cluster have for days. Whoever has just met the
+/// others asks around for half a second before it lets anybody read the origin.
+const ACQUAINTED: Duration = Duration::from_secs(6);
 /// The origin's name, as the clients use it.
 const REGISTRY: &str = "fanout.test:5000";
 
@@ -147,6 +150,7 @@ impl Bench<'_> {
         }
         let cluster = builder.start().await?;
         cluster.wait_all_ready().await?;
+        sleep(ACQUAINTED).await;
         let read = |node: usize, digest: &Digest| {
             let url = format!("{}/v2/{REPOSITORY}/blobs/{digest}?ns={REGISTRY}", cluster.mirror_url(node));
             Reader::of(&self.lab.node(node), &url)

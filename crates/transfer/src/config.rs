@@ -26,6 +26,8 @@ pub struct TransferConfig {
     pub connection_window: u32,
     /// How many bytes sent over a connection may be unacknowledged at first, and at least.
     pub least_send_window: u32,
+    /// How many bytes sent over all connections together may always be unacknowledged.
+    pub least_in_flight: u64,
     /// How many at most, where bandwidth times delay asks for it.
     pub send_window: u32,
     /// How long what is sent may wait before the links on its way: that is what every other word waits behind.
@@ -67,6 +69,7 @@ impl Default for TransferConfig {
             stream_window: 2 << 20,
             connection_window: 6 << 20,
             least_send_window: 48 << 10,
+            least_in_flight: 512 << 10,
             send_window: 4 << 20,
             queueing: Duration::from_millis(4),
             piece_streams: 16,

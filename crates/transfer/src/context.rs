@@ -1,6 +1,6 @@
 //! What every connection of an endpoint shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,6 +13,8 @@ pub(crate) struct Context {
     pub(crate) links: Arc<Links>,
     /// Cancelled when the endpoint begins to close: nothing new is begun.
     pub(crate) closing: CancellationToken,
+    /// How many connections have uploads under way.
+    pub(crate) sending: Arc<AtomicUsize>,
     /// The uploads under way.
     pub(crate) uploads: TaskTracker,
     /// The writers of control streams.
@@ -28,6 +30,7 @@ impl Context {
             config,
             counters: Counters::default(),
             closing: CancellationToken::new(),
+            sending: Arc::default(),
             uploads: TaskTracker::new(),
             writers: TaskTracker::new(),
             tasks: TaskTracker::new(),

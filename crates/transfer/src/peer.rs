@@ -80,7 +80,7 @@ impl Peer {
     ) -> (Self, mpsc::Receiver<Frame>) {
         let (outbound, queue) = mpsc::channel(QUEUED_FRAMES);
         let remote = connection.remote_address();
-        let window = Mutex::new(Window::new(&context.config));
+        let window = Mutex::new(Window::new(Arc::clone(&context.sending)));
         let link = Link {
             node,
             life,

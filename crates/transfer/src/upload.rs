@@ -82,6 +82,22 @@ impl Drop for Outgoing {
     }
 }
 
+/// An upload on its way over a connection.
+struct Sending<'a>(&'a Link);
+
+impl<'a> Sending<'a> {
+    fn begin(link: &'a Link) -> Self {
+        link.connection.set_send_window(link.window.lock().begin(&link.context.config));
+        Self(link)
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.window.lock().end();
+    }
+}
+
 impl Peer {
     /// Sends a piece of `length` bytes on a stream of its own, and resolves when the peer has acknowledged all of it or
     /// takes no more. Dropped before, it resets the stream. The peer has to have spoken of the blob.
@@ -107,6 +123,7 @@ impl Peer {
             return Err(UploadError::Gone { node, why: Disconnect::Closed });
         }
         let _under_way = context.uploads.token();
+        let _sending = Sending::begin(&self.0);
         let number = self.0.hearing.lock().number(&digest).ok_or(UploadError::Unnamed { node, digest })?;
         let head = codec::encode_brief(&(number, header), MAX_PIECE_HEADER);
         let head = head.map_err(|error| UploadError::Head { node, error })?;

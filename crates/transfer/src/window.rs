@@ -1,6 +1,12 @@
 //! How much of a connection may be unacknowledged.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use crate::TransferConfig;
 
@@ -9,26 +15,56 @@ use crate::TransferConfig;
 /// What is unacknowledged beyond bandwidth times delay waits before the links on the way, and with it every word to every peer
 /// behind them; a sender that looks only at losses keeps these queues full. So it follows the round trip: as much as lets what
 /// is sent wait for [`TransferConfig::queueing`] on its way (as FAST TCP, Wei et al. 2006, with that in the place of its alpha).
-/// Where several connections fill a link none of them gets below the least window, so that they share the link evenly.
+///
+/// A round trip can be long for what others send. So all connections together may always have
+/// [`TransferConfig::least_in_flight`] on their way; where several fill a link none gets below its part of that, so that they
+/// share the link evenly.
+///
+/// Invariant: `busy` counts the endpoint's windows whose `uploads` are not none.
 #[derive(Debug)]
 pub(crate) struct Window {
     bytes: f64,
+    uploads: u32,
+    busy: Arc<AtomicUsize>,
 }
 
 /// By how much it changes at most each time it is fitted.
 const STEP: f64 = 2.0;
 
 impl Window {
-    pub(crate) fn new(config: &TransferConfig) -> Self {
-        Self { bytes: f64::from(config.least_send_window) }
+    /// That of a new connection; `busy` is the endpoint's.
+    pub(crate) const fn new(busy: Arc<AtomicUsize>) -> Self {
+        Self { bytes: 0.0, uploads: 0, busy }
+    }
+
+    /// An upload begins: returns what may be unacknowledged from now on.
+    pub(crate) fn begin(&mut self, config: &TransferConfig) -> u64 {
+        if self.uploads == 0 {
+            self.busy.fetch_add(1, Relaxed);
+        }
+        self.uploads += 1;
+        self.set(self.bytes, config)
+    }
+
+    /// An upload has ended.
+    pub(crate) fn end(&mut self) {
+        self.uploads -= 1;
+        if self.uploads == 0 {
+            self.busy.fetch_sub(1, Relaxed);
+        }
     }
 
     /// Fits the window to the round trip, as it is and as it was at its shortest; returns what may be unacknowledged from now on.
     pub(crate) fn fit(&mut self, rtt: Duration, least: Duration, config: &TransferConfig) -> u64 {
         let factor = (least + config.queueing).as_secs_f64() / rtt.as_secs_f64().max(1e-6);
-        let bytes = self.bytes * factor.clamp(1.0 / STEP, STEP);
-        let most = f64::from(config.send_window);
-        self.bytes = bytes.clamp(f64::from(config.least_send_window).min(most), most);
+        self.set(self.bytes * factor.clamp(1.0 / STEP, STEP), config)
+    }
+
+    fn set(&mut self, bytes: f64, config: &TransferConfig) -> u64 {
+        let part = config.least_in_flight / self.busy.load(Relaxed).max(1) as u64;
+        let most = u64::from(config.send_window);
+        let least = part.max(config.least_send_window.into()).min(most);
+        self.bytes = bytes.clamp(least as f64, most as f64);
         self.bytes as u64
     }
 }
@@ -39,12 +75,14 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A link that carries so many bytes a millisecond, and is so far: the window after many uploads, and the time that waits
-    /// before the link then.
-    fn alone(rate: f64, delay: Duration) -> (u64, Duration) {
+    /// One of so many connections that fill a link of so many bytes a millisecond, so far away: its window after many uploads,
+    /// and the time that waits before the link then.
+    fn one_of(many: usize, rate: f64, delay: Duration) -> (u64, Duration) {
         let config = TransferConfig::default();
-        let mut window = Window::new(&config);
-        let rtt = |bytes: f64| delay.max(Duration::from_secs_f64(bytes / rate / 1e3));
+        let busy = Arc::new(AtomicUsize::new(many - 1));
+        let mut window = Window::new(busy);
+        window.begin(&config);
+        let rtt = |bytes: f64| delay.max(Duration::from_secs_f64(many as f64 * bytes / rate / 1e3));
         for _ in 0..100 {
             window.fit(rtt(window.bytes), delay, &config);
         }
@@ -56,22 +94,40 @@ mod tests {
         let config = TransferConfig::default();
         let near = |waits: Duration| waits.abs_diff(config.queueing) < MS / 10;
         // 25 Gbit/s near by: all that may be.
-        assert_eq!(alone(3_125_000.0, MS / 10).0, u64::from(config.send_window));
-        // 1 Gbit/s near, and far.
-        assert!(near(alone(125_000.0, MS / 5).1));
-        let (bytes, waits) = alone(25_000.0, 50 * MS);
+        assert_eq!(one_of(1, 3_125_000.0, MS / 10).0, u64::from(config.send_window));
+        // 2 Gbit/s near, alone or not, and 200 Mbit/s far.
+        assert!(near(one_of(1, 250_000.0, MS / 5).1));
+        assert!(near(one_of(8, 250_000.0, MS / 5).1));
+        let (bytes, waits) = one_of(1, 25_000.0, 50 * MS);
         assert!(near(waits) && bytes > 1_250_000, "{bytes} {waits:?}");
         // 10 Mbit/s: the least.
-        assert_eq!(alone(1_250.0, MS).0, u64::from(config.least_send_window));
+        assert_eq!(one_of(1, 1_250.0, MS).0, config.least_in_flight);
+        assert_eq!(one_of(4, 1_250.0, MS).0, config.least_in_flight / 4);
+        assert_eq!(one_of(100, 1_250.0, MS).0, u64::from(config.least_send_window));
     }
 
     #[test]
     fn one_look_changes_little() {
         let config = TransferConfig::default();
-        let mut window = Window::new(&config);
-        let least = u64::from(config.least_send_window);
+        let mut window = Window::new(Arc::default());
+        let least = config.least_in_flight;
+        assert_eq!(window.begin(&config), least);
         assert_eq!(window.fit(MS / 10, MS / 10, &config), 2 * least);
         assert_eq!(window.fit(100 * MS, MS / 10, &config), least);
         assert_eq!(window.fit(Duration::ZERO, Duration::ZERO, &config), 2 * least);
+    }
+
+    #[test]
+    fn only_connections_that_send_have_a_part() {
+        let config = TransferConfig::default();
+        let busy = Arc::new(AtomicUsize::new(0));
+        let (mut one, mut other) = (Window::new(Arc::clone(&busy)), Window::new(busy));
+        assert_eq!(one.begin(&config), config.least_in_flight);
+        assert_eq!(one.begin(&config), config.least_in_flight);
+        assert_eq!(other.begin(&config), config.least_in_flight / 2);
+        one.end();
+        assert_eq!(other.fit(100 * MS, MS, &config), config.least_in_flight / 2);
+        one.end();
+        assert_eq!(other.fit(100 * MS, MS, &config), config.least_in_flight);
     }
 }
