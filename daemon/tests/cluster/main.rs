@@ -15,6 +15,7 @@ mod rates;
 mod reload;
 mod resume;
 mod secrets;
+mod side_by_side;
 mod store_limits;
 mod strangers;
 mod support;

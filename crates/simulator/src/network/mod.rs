@@ -251,7 +251,7 @@ impl Network {
         self.ports[from as usize].waiting.push_back(parcel);
     }
 
-    /// Takes back a parcel that has not begun to leave; returns whether it had not.
+    /// Takes back a parcel that has not begun to leave; returns whether it had not. Where links are shared, also one on its way.
     pub fn withdraw(&mut self, from: NodeIndex, token: u32) -> bool {
         if self.shared.as_mut().is_some_and(|shared| shared.withdraw(from, token)) {
             return true;
@@ -262,7 +262,7 @@ impl Network {
         waiting.len() < before
     }
 
-    /// Takes back all that has not begun to leave.
+    /// Takes back all of a node's that can be.
     pub fn withdraw_all(&mut self, from: NodeIndex) -> Vec<u32> {
         let waiting = self.ports[from as usize].waiting.drain(..).map(|parcel| parcel.token);
         waiting.chain(self.shared.iter_mut().flat_map(|shared| shared.withdraw_all(from))).collect()

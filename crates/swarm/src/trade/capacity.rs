@@ -1,6 +1,10 @@
 //! What all swarms of a node share: the slots of its uplink, and the bytes on their way in.
 
-use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    num::NonZeroU64,
+    time::Duration,
+};
 
 use shoal_blob::Digest;
 
@@ -19,7 +23,7 @@ pub struct LinkLimits {
 /// The node's own limits, lent to one swarm at a time.
 ///
 /// Invariant: `open` is the number of slots that swarms hold, `inflow` the bytes they have reserved and not released, `traded`
-/// what of these comes from neighbours.
+/// what of these comes from neighbours, `origin` what of them comes from the origin for each swarm, where that is anything.
 #[derive(Debug)]
 pub struct Capacity {
     streams: u32,
@@ -28,6 +32,7 @@ pub struct Capacity {
     inflow: u64,
     inflow_limit: u64,
     traded: u64,
+    origin: BTreeMap<Digest, u64>,
     links: LinkLimits,
     /// Swarms that wanted a slot when none was free, in turn.
     waiting: VecDeque<(Digest, u32)>,
@@ -61,6 +66,7 @@ impl Capacity {
             inflow: 0,
             inflow_limit,
             traded: 0,
+            origin: BTreeMap::new(),
             links: LinkLimits { up: None, down: None },
             waiting: VecDeque::new(),
         }
@@ -195,8 +201,22 @@ impl Capacity {
         self.uplink.answered(span);
     }
 
-    /// Reserves room for a piece of the origin on its way in. One is always let through, however small the limit.
-    pub(super) const fn reserve(&mut self, bytes: u64) -> bool {
+    /// Reserves room for a piece of the origin on its way in. All that is read may have half of the limit, each swarm that reads
+    /// the same part of it, and one piece in any case: a seed asks for more whenever a piece has come, and would leave nothing
+    /// to others.
+    pub(super) fn reserve_origin(&mut self, digest: &Digest, bytes: u64) -> bool {
+        let own = self.origin.get(digest).copied().unwrap_or(0);
+        let swarms = self.origin.len() as u64 + u64::from(own == 0);
+        let fits = own == 0 || own + bytes <= self.inflow_limit / 2 / swarms;
+        if fits {
+            self.origin.insert(*digest, own + bytes);
+            self.inflow += bytes;
+        }
+        fits
+    }
+
+    /// Reserves room for any piece. One is always let through, however small the limit.
+    const fn reserve(&mut self, bytes: u64) -> bool {
         let fits = self.inflow == 0 || self.inflow + bytes <= self.inflow_limit;
         if fits {
             self.inflow += bytes;
@@ -215,13 +235,28 @@ impl Capacity {
     }
 
     /// Gives back what was reserved for a piece from there.
-    pub(super) fn release(&mut self, bytes: u64, from: Source) {
+    pub(super) fn release(&mut self, digest: &Digest, bytes: u64, from: Source) {
         debug_assert!(self.inflow >= bytes, "what is released was reserved");
         self.inflow = self.inflow.saturating_sub(bytes);
-        if let Source::Neighbour(_) = from {
-            debug_assert!(self.traded >= bytes, "what is released was reserved");
-            self.traded = self.traded.saturating_sub(bytes);
+        match from {
+            Source::Neighbour(_) => {
+                debug_assert!(self.traded >= bytes, "what is released was reserved");
+                self.traded = self.traded.saturating_sub(bytes);
+            }
+            Source::Origin => {
+                let left = self.origin.get(digest).map_or(0, |own| own.saturating_sub(bytes));
+                if left == 0 {
+                    self.origin.remove(digest);
+                } else {
+                    self.origin.insert(*digest, left);
+                }
+            }
         }
+    }
+
+    /// The bytes on their way in from neighbours.
+    pub(super) const fn traded(&self) -> u64 {
+        self.traded
     }
 }
 
@@ -266,10 +301,31 @@ mod tests {
     #[test]
     fn one_piece_always_fits() {
         let mut capacity = Capacity::new(1, 10);
-        assert!(capacity.reserve(100));
-        assert!(!capacity.reserve(1));
-        capacity.release(100, Source::Origin);
-        assert!(capacity.reserve(6) && capacity.reserve(4) && !capacity.reserve(1));
+        assert!(capacity.reserve_traded(100, PIECE));
+        assert!(!capacity.reserve_traded(1, PIECE));
+        assert!(capacity.reserve_origin(&A, 100));
+        assert!(!capacity.reserve_origin(&A, 1));
+        assert!(capacity.reserve_origin(&B, 1), "the first of another");
+        capacity.release(&A, 100, NEIGHBOUR);
+        capacity.release(&A, 100, Source::Origin);
+        capacity.release(&B, 1, Source::Origin);
+        assert!(capacity.reserve_traded(6, PIECE) && capacity.reserve_traded(4, PIECE));
+        assert!(!capacity.reserve_traded(1, PIECE));
+    }
+
+    const NEIGHBOUR: Source = Source::Neighbour(shoal_proto::NodeId::from_bytes([1; 32]));
+
+    #[test]
+    fn swarms_that_read_the_origin_leave_room_to_each_other_and_to_trade() {
+        let mut capacity = Capacity::new(1, 64);
+        let many = |capacity: &mut Capacity, digest| (0..100).filter(|_| capacity.reserve_origin(digest, 1)).count();
+        assert_eq!(many(&mut capacity, &A), 32);
+        assert_eq!(many(&mut capacity, &B), 16, "what A has more than its part it gives back as its pieces come");
+        (0..16).for_each(|_| capacity.release(&A, 1, Source::Origin));
+        assert_eq!(many(&mut capacity, &A), 0);
+        assert_eq!((0..100).filter(|_| capacity.reserve_traded(1, PIECE)).count(), 32);
+        (0..16).for_each(|_| capacity.release(&B, 1, Source::Origin));
+        assert_eq!(many(&mut capacity, &A), 16, "B reads no more");
     }
 
     const MBIT: u64 = 125_000;
@@ -313,7 +369,6 @@ mod tests {
 
     #[test]
     fn a_capped_downlink_takes_what_comes_soon_and_two_pieces_at_least() {
-        let from = Source::Neighbour(shoal_proto::NodeId::from_bytes([1; 32]));
         let taken = |capacity: &mut Capacity| (0..100).filter(|_| capacity.reserve_traded(PIECE.into(), PIECE)).count();
         assert_eq!(taken(&mut limited(0, 0)), 64);
         assert_eq!(taken(&mut limited(0, 100)), 5);
@@ -321,10 +376,10 @@ mod tests {
         assert_eq!(taken(&mut capacity), 2);
         assert_eq!(capacity.coming(PIECE).as_millis(), 1677);
         // What the origin sends comes over another link.
-        assert!(capacity.reserve(PIECE.into()));
-        capacity.release(PIECE.into(), Source::Origin);
+        assert!(capacity.reserve_origin(&A, PIECE.into()));
+        capacity.release(&A, PIECE.into(), Source::Origin);
         assert_eq!(taken(&mut capacity), 0);
-        capacity.release(PIECE.into(), from);
+        capacity.release(&A, PIECE.into(), NEIGHBOUR);
         assert_eq!((taken(&mut capacity), capacity.inflow()), (1, 2 << 20));
         capacity.set_links(LinkLimits::default());
         assert_eq!((taken(&mut capacity), capacity.coming(PIECE)), (62, Duration::ZERO));

@@ -21,6 +21,16 @@ impl Swarm {
         capacity.flights(self.layout.piece_bytes()) as usize
     }
 
+    /// Whether one more may be picked. The limit is the node's, for its downlink is: what other swarms let come counts, but each
+    /// may have one on its way.
+    fn has_room(&self, capacity: &Capacity) -> bool {
+        let (picked, most) = (self.flights.picked(), self.most_in_flight(capacity));
+        let piece_bytes = u64::from(self.layout.piece_bytes());
+        let own = self.flights.iter().filter(|flight| flight.from != Source::Origin).count() as u64 * piece_bytes;
+        let others = capacity.traded().saturating_sub(own) / piece_bytes;
+        picked == 0 || picked + (others as usize) < most
+    }
+
     pub(super) fn bytes_of(&self, piece: u32) -> u64 {
         self.layout.piece(piece).map_or(0, |piece| u64::from(self.layout.piece_len(piece)))
     }
@@ -31,7 +41,7 @@ impl Swarm {
             neighbour.asked_at = None;
         }
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
-        let room = self.flights.picked() < self.most_in_flight(capacity);
+        let room = self.has_room(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
         self.answer(now, from, slot, picked, false, capacity);
     }
@@ -175,7 +185,7 @@ impl Swarm {
         let number = piece.get();
         let mut offered_by = None;
         for flight in self.flights.land(number) {
-            capacity.release(self.bytes_of(number), flight.from);
+            capacity.release(&self.digest, self.bytes_of(number), flight.from);
             if let (Source::Origin, Some(seeding)) = (flight.from, &mut self.seeding) {
                 seeding.landed();
             }
@@ -232,7 +242,7 @@ impl Swarm {
         if ended == 0 {
             return;
         }
-        capacity.release(ended as u64 * self.bytes_of(piece), from);
+        capacity.release(&self.digest, ended as u64 * self.bytes_of(piece), from);
         if let Some(seeding) = &mut self.seeding {
             seeding.missed(piece, from);
         }
@@ -260,7 +270,7 @@ impl Swarm {
 
     pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {
         for piece in self.flights.remove_all(Source::Neighbour(node)) {
-            capacity.release(self.bytes_of(piece), Source::Neighbour(node));
+            capacity.release(&self.digest, self.bytes_of(piece), Source::Neighbour(node));
         }
     }
 

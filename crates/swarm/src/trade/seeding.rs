@@ -162,7 +162,7 @@ impl Swarm {
                 self.outputs.push_back(Output::CancelOrigin);
             }
             for piece in pieces {
-                capacity.release(self.bytes_of(piece), Source::Origin);
+                capacity.release(&self.digest, self.bytes_of(piece), Source::Origin);
             }
         }
     }
@@ -213,7 +213,9 @@ impl Swarm {
                 return;
             }
             let bytes = self.bytes_of(number);
-            let Some(piece) = self.layout.piece(number).filter(|_| capacity.reserve(bytes)) else { return };
+            let Some(piece) = self.layout.piece(number).filter(|_| capacity.reserve_origin(&self.digest, bytes)) else {
+                return;
+            };
             if let Some(seeding) = &mut self.seeding {
                 seeding.in_flight += 1;
                 if seeding.bridge.is_none() {
