@@ -66,7 +66,7 @@ pub(crate) struct Args {
 /// Those of a fan-out, and when the page cannot be written, or is one that was not made for this.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Whatever is wrong with the page is told before an hour of measurements.
-    let page = Page::open(&args.page)?;
+    Page::open(&args.page)?;
     let pictures = args.page.with_extension("");
     fs::create_dir_all(&pictures).with_context(|| format!("make the folder {}", pictures.display()))?;
     let machine = Machine::look()?;
@@ -77,7 +77,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         fs::write(&path, picture).with_context(|| format!("write {}", path.display()))
     };
     draw("fanout.svg", chart::draw(&measured))?;
-    page.write(&page::tables(args, &machine, &measured))
+    // Somebody may have written around the tables meanwhile.
+    Page::open(&args.page)?.write(&page::tables(args, &machine, &measured))
 }
 
 async fn all(args: &Args, pictures: &Path) -> anyhow::Result<Vec<Measured>> {
