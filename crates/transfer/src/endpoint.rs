@@ -1,6 +1,11 @@
 //! The data plane's one door, in both directions.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use quinn::{Incoming, VarInt};
@@ -135,6 +140,13 @@ impl Endpoint {
             let window = context.links.window(context.config.connection_window, peer.rtt());
             peer.0.connection.set_receive_window(window);
         }
+    }
+
+    /// Says whether much comes over this node's link beside what peers send, such as what it reads of an origin: what waits before
+    /// the link then makes round trips long, which says nothing of what this node sends, and four times as much of that may be on
+    /// its way.
+    pub fn set_besieged(&self, besieged: bool) {
+        self.0.context.besieged.store(besieged, Relaxed);
     }
 
     /// The connection to a node: the one there is, or a new one by the first of its addresses that answers (at most eight are

@@ -87,7 +87,8 @@ struct Sending<'a>(&'a Link);
 
 impl<'a> Sending<'a> {
     fn begin(link: &'a Link) -> Self {
-        link.connection.set_send_window(link.window.lock().begin(&link.context.config));
+        let Link { window, connection, context, .. } = link;
+        connection.set_send_window(window.lock().begin(&context.config, context.least_in_flight()));
         Self(link)
     }
 }
@@ -153,7 +154,8 @@ impl Peer {
     /// Lets as much be unacknowledged as the round trip asks for.
     fn fit_window(&self) {
         let Link { window, connection, context, .. } = &*self.0;
-        let bytes = window.lock().fit(connection.rtt(), connection.min_rtt(), &context.config);
+        let bytes =
+            window.lock().fit(connection.rtt(), connection.min_rtt(), &context.config, context.least_in_flight());
         connection.set_send_window(bytes);
     }
 

@@ -16,9 +16,8 @@ use crate::TransferConfig;
 /// behind them; a sender that looks only at losses keeps these queues full. So it follows the round trip: as much as lets what
 /// is sent wait for [`TransferConfig::queueing`] on its way (as FAST TCP, Wei et al. 2006, with that in the place of its alpha).
 ///
-/// A round trip can be long for what others send. So all connections together may always have
-/// [`TransferConfig::least_in_flight`] on their way; where several fill a link none gets below its part of that, so that they
-/// share the link evenly.
+/// A round trip can be long for what others send. So all connections together may always have so much on their way, `in_flight`
+/// below; where several fill a link none gets below its part of that, so that they share the link evenly.
 ///
 /// Invariant: `busy` counts the endpoint's windows whose `uploads` are not none.
 #[derive(Debug)]
@@ -38,12 +37,12 @@ impl Window {
     }
 
     /// An upload begins: returns what may be unacknowledged from now on.
-    pub(crate) fn begin(&mut self, config: &TransferConfig) -> u64 {
+    pub(crate) fn begin(&mut self, config: &TransferConfig, in_flight: u64) -> u64 {
         if self.uploads == 0 {
             self.busy.fetch_add(1, Relaxed);
         }
         self.uploads += 1;
-        self.set(self.bytes, config)
+        self.set(self.bytes, config, in_flight)
     }
 
     /// An upload has ended.
@@ -55,13 +54,14 @@ impl Window {
     }
 
     /// Fits the window to the round trip, as it is and as it was at its shortest; returns what may be unacknowledged from now on.
-    pub(crate) fn fit(&mut self, rtt: Duration, least: Duration, config: &TransferConfig) -> u64 {
+    pub(crate) fn fit(&mut self, rtt: Duration, least: Duration, config: &TransferConfig, in_flight: u64) -> u64 {
         let factor = (least + config.queueing).as_secs_f64() / rtt.as_secs_f64().max(1e-6);
-        self.set(self.bytes * factor.clamp(1.0 / STEP, STEP), config)
+        self.set(self.bytes * factor.clamp(1.0 / STEP, STEP), config, in_flight)
     }
 
-    fn set(&mut self, bytes: f64, config: &TransferConfig) -> u64 {
-        let part = config.least_in_flight / self.busy.load(Relaxed).max(1) as u64;
+    fn set(&mut self, bytes: f64, config: &TransferConfig, in_flight: u64) -> u64 {
+        let busy = self.busy.load(Relaxed).max(1) as u64;
+        let part = in_flight / busy;
         let most = u64::from(config.send_window);
         let least = part.max(config.least_send_window.into()).min(most);
         self.bytes = bytes.clamp(least as f64, most as f64);
@@ -81,10 +81,10 @@ mod tests {
         let config = TransferConfig::default();
         let busy = Arc::new(AtomicUsize::new(many - 1));
         let mut window = Window::new(busy);
-        window.begin(&config);
+        window.begin(&config, config.least_in_flight);
         let rtt = |bytes: f64| delay.max(Duration::from_secs_f64(many as f64 * bytes / rate / 1e3));
         for _ in 0..100 {
-            window.fit(rtt(window.bytes), delay, &config);
+            window.fit(rtt(window.bytes), delay, &config, config.least_in_flight);
         }
         (window.bytes as u64, rtt(window.bytes) - delay)
     }
@@ -111,23 +111,24 @@ mod tests {
         let config = TransferConfig::default();
         let mut window = Window::new(Arc::default());
         let least = config.least_in_flight;
-        assert_eq!(window.begin(&config), least);
-        assert_eq!(window.fit(MS / 10, MS / 10, &config), 2 * least);
-        assert_eq!(window.fit(100 * MS, MS / 10, &config), least);
-        assert_eq!(window.fit(Duration::ZERO, Duration::ZERO, &config), 2 * least);
+        assert_eq!(window.begin(&config, least), least);
+        assert_eq!(window.fit(MS / 10, MS / 10, &config, least), 2 * least);
+        assert_eq!(window.fit(100 * MS, MS / 10, &config, least), least);
+        assert_eq!(window.fit(Duration::ZERO, Duration::ZERO, &config, least), 2 * least);
     }
 
     #[test]
     fn only_connections_that_send_have_a_part() {
         let config = TransferConfig::default();
+        let least = config.least_in_flight;
         let busy = Arc::new(AtomicUsize::new(0));
         let (mut one, mut other) = (Window::new(Arc::clone(&busy)), Window::new(busy));
-        assert_eq!(one.begin(&config), config.least_in_flight);
-        assert_eq!(one.begin(&config), config.least_in_flight);
-        assert_eq!(other.begin(&config), config.least_in_flight / 2);
+        assert_eq!(one.begin(&config, least), config.least_in_flight);
+        assert_eq!(one.begin(&config, least), config.least_in_flight);
+        assert_eq!(other.begin(&config, least), config.least_in_flight / 2);
         one.end();
-        assert_eq!(other.fit(100 * MS, MS, &config), config.least_in_flight / 2);
+        assert_eq!(other.fit(100 * MS, MS, &config, least), config.least_in_flight / 2);
         one.end();
-        assert_eq!(other.fit(100 * MS, MS, &config), config.least_in_flight);
+        assert_eq!(other.fit(100 * MS, MS, &config, least), config.least_in_flight);
     }
 }

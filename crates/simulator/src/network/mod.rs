@@ -4,7 +4,7 @@
 //! after another; it starts only when the queue before its receiver's downlink, and before the zones' links on its way,
 //! has room: until then the uplink serves another receiver, as streams with flow control of their own do. Control
 //! messages go before pieces and take their time from them. Where a scenario says so, pieces share the links instead: see
-//! [`Shared`].
+//! `shared.rs`.
 
 mod shared;
 

@@ -195,6 +195,10 @@ impl Engine {
             self.capacity.set_inflow_limit(self.limits.in_flight);
             self.capacity.set_links(self.limits.links);
         }
+        if let Some(planes) = &self.planes {
+            let bodies = self.pursuits.values().filter_map(Pursuit::body);
+            planes.endpoint.set_besieged(bodies.map(|body| &body.reading).any(Option::is_some));
+        }
         let mut unread = Vec::new();
         let mut idle = Vec::new();
         for (digest, pursuit) in &mut self.pursuits {
