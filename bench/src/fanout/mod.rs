@@ -24,7 +24,7 @@ use self::{
     lab::{Lab, Plan},
     origin::Layers,
     outcome::Outcome,
-    trial::{Bench, Mode},
+    trial::Bench,
 };
 use crate::{
     program,
@@ -33,8 +33,10 @@ use crate::{
 
 pub(crate) use self::{
     origin::{OriginArgs, run as serve_origin},
+    outcome::Summary,
     rate::Rate,
     reader::{ReaderArgs, run as read},
+    trial::Mode,
 };
 
 /// What a node's index and log may take on disk beside the layers.

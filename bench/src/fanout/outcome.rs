@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shoal_blob::Layout;
 use shoal_simulator::bound::{Bound, Fleet};
 
@@ -34,28 +34,28 @@ pub(crate) struct Outcome {
 }
 
 /// The medians of one mode's trials; the highest of all for what has a limit.
-#[derive(Debug, Serialize)]
-struct Summary {
-    mode: Mode,
-    trials: usize,
-    last: f64,
-    median: f64,
-    first: f64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(crate) mode: Mode,
+    pub(crate) trials: usize,
+    pub(crate) last: f64,
+    pub(crate) median: f64,
+    pub(crate) first: f64,
     /// The last node's time by the bound for whole pieces.
-    ratio: f64,
-    origin_log: f64,
-    origin_wire: f64,
+    pub(crate) ratio: f64,
+    pub(crate) origin_log: f64,
+    pub(crate) origin_wire: f64,
     /// Bytes that came to the nodes' links, by the layers' own.
-    wire: f64,
+    pub(crate) wire: f64,
     /// Body bytes that came more than once, by those that were wanted.
-    duplicates: f64,
+    pub(crate) duplicates: f64,
     /// The daemons' seconds of CPU for each GiB that a client got.
-    cpu_a_gibibyte: f64,
-    peak_resident: u64,
-    first_byte: f64,
-    lost_packets: u64,
+    pub(crate) cpu_a_gibibyte: f64,
+    pub(crate) peak_resident: u64,
+    pub(crate) first_byte: f64,
+    pub(crate) lost_packets: u64,
     /// The least of all trials.
-    idle: f64,
+    pub(crate) idle: f64,
 }
 
 /// Less idle time than this, and the processors were measured, not the links.
@@ -113,6 +113,11 @@ impl Outcome {
 }
 
 impl Summary {
+    /// Whether the processors were measured rather than the links.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.idle < LEAST_IDLE
+    }
+
     fn of(mode: Mode, trials: &[&Trial], bytes: u64, bound: f64) -> Self {
         let each = |figure: &dyn Fn(&Trial) -> f64| median(trials.iter().map(|trial| figure(trial)).collect());
         let highest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
@@ -149,6 +154,15 @@ impl Summary {
 }
 
 impl Mode {
+    /// What did it, for people.
+    pub(crate) const fn who(self) -> &'static str {
+        match self {
+            Self::Shoal => "Shoal",
+            Self::Direct => "each from the origin",
+            Self::Bittorrent => "libtorrent",
+        }
+    }
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Shoal => "shoal",
@@ -180,10 +194,10 @@ impl fmt::Display for Outcome {
             write!(f, "{:>7.2} s{:>9.3}{:>9.0} ms", mode.first, mode.ratio, mode.first_byte * 1e3)?;
             write!(f, "{:>8.3}{:>8.3}", mode.origin_log, mode.wire)?;
             write!(f, "{:>5.2} %{:>7}{:>11.2}", mode.duplicates * 100.0, mode.lost_packets, mode.cpu_a_gibibyte)?;
-            let mark = if mode.idle < LEAST_IDLE { " !" } else { "" };
+            let mark = if mode.is_marked() { " !" } else { "" };
             writeln!(f, "{:>12}{:>4.0} %{mark}", shown(mode.peak_resident), mode.idle * 100.0)?;
         }
-        if self.modes.iter().any(|mode| mode.idle < LEAST_IDLE) {
+        if self.modes.iter().any(Summary::is_marked) {
             writeln!(f, "\n! less than a tenth of the processors' time was idle: they were measured, not the links")?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shoal::cluster::{Cluster, Host};
 use shoal_blob::Digest;
 use tokio::{
@@ -34,9 +34,9 @@ const ACQUAINTED: Duration = Duration::from_secs(6);
 const REGISTRY: &str = "fanout.test:5000";
 
 /// How the layers get to the nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Through a daemon on each node
     Shoal,
     /// Every node pulls from the origin

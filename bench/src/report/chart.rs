@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Measured;
+use crate::fanout::Mode;
 
 const BAR: f64 = 22.0;
 const GAP: f64 = 30.0;
@@ -10,7 +11,7 @@ const HEIGHT: f64 = 220.0;
 const MARGIN: f64 = 44.0;
 /// The axis ends at this ratio, unless a bar is longer.
 const LEAST_TOP: f64 = 1.5;
-const COLORS: [(&str, &str); 2] = [("shoal", "#1f77b4"), ("bittorrent", "#ff7f0e")];
+const COLORS: [(Mode, &str); 2] = [(Mode::Shoal, "#1f77b4"), (Mode::Bittorrent, "#ff7f0e")];
 
 /// An SVG image: a group of bars for each fleet, one for each mode, from 1 up.
 pub(super) fn draw(measured: &[Measured]) -> String {
@@ -28,8 +29,9 @@ pub(super) fn draw(measured: &[Measured]) -> String {
 <path d="M{MARGIN},{MARGIN} V{bottom} H{right}" fill="none" stroke="#333"/>
 "##
     );
-    for tenth in (10..=(top * 10.0) as u32).step_by(1) {
-        let (ratio, at) = (f64::from(tenth) / 10.0, y(f64::from(tenth) / 10.0));
+    for tenth in 10..=(top * 10.0) as u32 {
+        let ratio = f64::from(tenth) / 10.0;
+        let at = y(ratio);
         let _ = writeln!(svg, r##"<path d="M{MARGIN},{at:.1} H{right}" stroke="#ddd"/>"##);
         let _ = writeln!(svg, r#"<text x="{}" y="{:.1}" text-anchor="end">{ratio:.1}</text>"#, MARGIN - 6.0, at + 4.0);
     }
@@ -37,7 +39,7 @@ pub(super) fn draw(measured: &[Measured]) -> String {
     for measured in measured {
         let first = x;
         for mode in &measured.modes {
-            let color = COLORS.iter().find(|(name, _)| *name == mode.mode).map_or("#7f7f7f", |(_, color)| color);
+            let color = COLORS.iter().find(|(of, _)| *of == mode.mode).map_or("#7f7f7f", |(_, color)| color);
             let (at, wide) = (y(mode.ratio), BAR - 2.0);
             let high = (bottom - at).max(0.0);
             let _ = writeln!(svg, r#"<rect x="{x:.1}" y="{at:.1}" width="{wide}" height="{high:.1}" fill="{color}"/>"#);
@@ -61,11 +63,9 @@ pub(super) fn draw(measured: &[Measured]) -> String {
         }
         x += GAP;
     }
-    for ((name, color), place) in COLORS.into_iter().zip([0.0, 90.0]) {
-        let shown = measured.iter().flat_map(|measured| &measured.modes).any(|mode| mode.mode == name);
-        if shown {
-            let (at, name) = (MARGIN + place, if name == "shoal" { "Shoal" } else { "libtorrent" });
-            let _ = writeln!(svg, r#"<text x="{at}" y="34" fill="{color}">{name}</text>"#);
+    for ((of, color), at) in COLORS.into_iter().zip([MARGIN, MARGIN + 90.0]) {
+        if measured.iter().flat_map(|measured| &measured.modes).any(|mode| mode.mode == of) {
+            let _ = writeln!(svg, r#"<text x="{at}" y="34" fill="{color}">{}</text>"#, of.who());
         }
     }
     svg + "</svg>\n"
@@ -80,7 +80,7 @@ mod tests {
         let json = r#"{"nodes": 8, "bytes": 1, "rate": "200mbit", "origin_rate": "800mbit", "origin": "x", "more": 1,
             "bound": {"whole_pieces": 1.0, "fluid": 1.0}, "modes": [MODE, MODE]}"#;
         let mode = r#"{"mode": "shoal", "last": 1, "median": 1, "ratio": 1.25, "origin_log": 1, "wire": 1, "duplicates": 0,
-            "cpu_a_gibibyte": 1, "peak_resident": 1, "first_byte": 1, "lost_packets": 0, "idle": 1}"#;
+            "cpu_a_gibibyte": 1, "trials": 1, "first": 1, "origin_wire": 1, "peak_resident": 1, "first_byte": 1, "lost_packets": 0, "idle": 1}"#;
         let measured: Measured = serde_json::from_str(&json.replace("MODE", mode)).unwrap();
         let svg = draw(&[measured.clone(), measured]);
         assert_eq!(svg.matches("#1f77b4\"/>").count(), 4);

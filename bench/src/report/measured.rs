@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::Args;
+use crate::fanout::Summary;
 
 /// What is to be run; rates in Mbit/s.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Measured {
     pub(super) origin_rate: String,
     pub(super) origin: String,
     pub(super) bound: Bound,
-    pub(super) modes: Vec<Mode>,
+    pub(super) modes: Vec<Summary>,
 }
 
 /// What no protocol can beat, in seconds.
@@ -34,23 +35,6 @@ pub(super) struct Measured {
 pub(super) struct Bound {
     pub(super) whole_pieces: f64,
     pub(super) fluid: f64,
-}
-
-/// The medians of one mode's trials. See `fanout`'s own.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Mode {
-    pub(super) mode: String,
-    pub(super) last: f64,
-    pub(super) median: f64,
-    pub(super) ratio: f64,
-    pub(super) origin_log: f64,
-    pub(super) wire: f64,
-    pub(super) duplicates: f64,
-    pub(super) cpu_a_gibibyte: f64,
-    pub(super) peak_resident: u64,
-    pub(super) first_byte: f64,
-    pub(super) lost_packets: u64,
-    pub(super) idle: f64,
 }
 
 impl Fanout {

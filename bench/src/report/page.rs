@@ -14,8 +14,6 @@ use super::{Args, Machine, Measured};
 
 const BEGIN: &str = "<!-- made by `shoal-bench report` -->";
 const END: &str = "<!-- end of what `shoal-bench report` made -->";
-/// Less idle time than this, and the processors were measured, not the links.
-const LEAST_IDLE: f64 = 0.1;
 
 /// A page that can be written.
 #[derive(Debug)]
@@ -75,7 +73,7 @@ pub(super) fn tables(args: &Args, machine: &Machine, measured: &[Measured]) -> S
     for measured in measured {
         for mode in &measured.modes {
             let Measured { nodes, rate, origin_rate, bound, .. } = measured;
-            let _ = write!(text, "| {nodes} | {rate} | {origin_rate} | {} ", name(&mode.mode));
+            let _ = write!(text, "| {nodes} | {rate} | {origin_rate} | {} ", mode.mode.who());
             let _ = write!(text, "| {:.1} s | {:.1} s | {:.1} s ", mode.last, mode.median, bound.whole_pieces);
             let _ =
                 write!(text, "| {:.1} s | **{:.3}** | {:.1} s ", bound.fluid, mode.ratio, from_the_origin(measured));
@@ -83,7 +81,7 @@ pub(super) fn tables(args: &Args, machine: &Machine, measured: &[Measured]) -> S
             let _ = write!(text, "| {:.2} % | {} ", mode.duplicates * 100.0, mode.lost_packets);
             let memory = ByteSize(mode.peak_resident).display().iec().to_string();
             let memory = if mode.peak_resident == 0 { String::new() } else { memory };
-            let mark = if mode.idle < LEAST_IDLE { " !" } else { "" };
+            let mark = if mode.is_marked() { " !" } else { "" };
             let _ = writeln!(text, "| {:.1} | {memory} | {:.0} %{mark} |", mode.cpu_a_gibibyte, mode.idle * 100.0);
         }
     }
@@ -99,14 +97,6 @@ fn from_the_origin(measured: &Measured) -> f64 {
     let bits = |rate: &str| rate.parse::<crate::fanout::Rate>().map_or(f64::INFINITY, |rate| rate.bits() as f64);
     let layer = measured.bytes as f64 * 8.0;
     (layer * measured.nodes as f64 / bits(&measured.origin_rate)).max(layer / bits(&measured.rate))
-}
-
-fn name(mode: &str) -> &str {
-    match mode {
-        "shoal" => "Shoal",
-        "bittorrent" => "libtorrent",
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl<'a> Fleet<'a> {
             seed: rng.random(),
         });
         let trade = if scenario.shared_links {
-            TradeSettings { slot_grace: Duration::from_millis(500), ..TradeSettings::default() }
+            TradeSettings::behind_queues()
         } else {
             TradeSettings { streams: STREAMS, ..TradeSettings::default() }
         };

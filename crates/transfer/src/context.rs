@@ -32,11 +32,6 @@ pub(crate) struct Context {
 const BESIEGED: u64 = 4;
 
 impl Context {
-    /// How many bytes may always be on their way to all peers together.
-    pub(crate) fn least_in_flight(&self) -> u64 {
-        self.config.least_in_flight * if self.besieged.load(Relaxed) { BESIEGED } else { 1 }
-    }
-
     pub(crate) fn new(config: TransferConfig, links: Arc<Links>) -> Self {
         Self {
             links,
@@ -49,6 +44,11 @@ impl Context {
             writers: TaskTracker::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// How many bytes may always be on their way to all peers together.
+    pub(crate) fn least_in_flight(&self) -> u64 {
+        self.config.least_in_flight * if self.besieged.load(Relaxed) { BESIEGED } else { 1 }
     }
 }
 

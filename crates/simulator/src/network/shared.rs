@@ -5,7 +5,10 @@
 //! and Gallager, Data Networks, 1992, section 6.5.2). Congestion control comes near to that, and where it does not it is worse.
 //! Each change costs O(connections * links), so this is for small fleets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use shoal_swarm::Time;
 
@@ -113,14 +116,12 @@ impl Shared {
         let spans = self.connections.values().map(|connection| connection.left / connection.rate.max(1e-3));
         let soonest = spans.min_by(f64::total_cmp)?;
         // A nanosecond later than the last byte, so that it has left by then.
-        Some(self.at + std::time::Duration::from_secs_f64(soonest) + std::time::Duration::from_nanos(1))
+        Some(self.at + Duration::from_secs_f64(soonest) + Duration::from_nanos(1))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -215,20 +215,13 @@ impl Capacity {
         fits
     }
 
-    /// Reserves room for any piece. One is always let through, however small the limit.
-    const fn reserve(&mut self, bytes: u64) -> bool {
-        let fits = self.inflow == 0 || self.inflow + bytes <= self.inflow_limit;
+    /// The same for a piece of a neighbour, of a blob whose pieces have `piece_bytes`: within the limit, but one is let through
+    /// however small it is. More than the downlink brings soon would only hold up those who send it.
+    pub(super) fn reserve_traded(&mut self, bytes: u64, piece_bytes: u32) -> bool {
+        let has_room = self.inflow == 0 || self.inflow + bytes <= self.inflow_limit;
+        let fits = has_room && self.traded + bytes <= self.most_traded(piece_bytes);
         if fits {
             self.inflow += bytes;
-        }
-        fits
-    }
-
-    /// The same for a piece of a neighbour, of a blob whose pieces have `piece_bytes`. More than the downlink brings soon would
-    /// only hold up those who send it.
-    pub(super) fn reserve_traded(&mut self, bytes: u64, piece_bytes: u32) -> bool {
-        let fits = self.traded + bytes <= self.most_traded(piece_bytes) && self.reserve(bytes);
-        if fits {
             self.traded += bytes;
         }
         fits

@@ -15,16 +15,16 @@ pub(super) enum Use {
     /// This piece was offered.
     Offered { piece: u32, lapses_at: Time },
     /// This piece is on its way.
-    Uploading { piece: u32, since: Time },
+    Uploading { piece: u32 },
     /// It has been for so long that its slot is used otherwise: perhaps the neighbour is gone.
-    Stalled { piece: u32, since: Time },
+    Stalled { piece: u32 },
 }
 
 impl Use {
     /// The piece that is on its way.
     pub(super) const fn carries(self) -> Option<u32> {
         match self {
-            Self::Uploading { piece, .. } | Self::Stalled { piece, .. } => Some(piece),
+            Self::Uploading { piece } | Self::Stalled { piece } => Some(piece),
             Self::Open { .. } | Self::Offered { .. } => None,
         }
     }
@@ -34,7 +34,7 @@ impl Use {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) to: NodeId,
-    /// When it was given.
+    /// When it was given, or when the neighbour took the piece.
     pub(super) since: Time,
     pub(super) used: Use,
 }

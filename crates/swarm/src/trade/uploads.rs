@@ -17,7 +17,6 @@ use crate::Time;
 
 /// Among how many neighbours a slot's is chosen.
 const CHOICES: usize = 4;
-
 /// One slot in so many goes to anybody that lacks something: more cost those at the front.
 const ONE_IN: u32 = 16;
 
@@ -179,7 +178,7 @@ impl Swarm {
             let offered = *offered;
             self.offer_again(offered);
         }
-        let used = Use::Uploading { piece: number, since: now };
+        let used = Use::Uploading { piece: number };
         self.slots.open.insert(slot, Slot { to: from, since: now, used });
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
             capacity.upload_began(now, neighbour.rtt);
@@ -204,16 +203,15 @@ impl Swarm {
     }
 
     pub(super) fn uploaded(&mut self, now: Time, slot: SlotId, arrived: bool, capacity: &mut Capacity) {
-        match self.slots.open.get(&slot).map(|slot| slot.used) {
-            Some(Use::Uploading { since, .. } | Use::Stalled { since, .. }) => {
-                if arrived {
-                    // One that was given up arrived all the same: the patience was too short.
-                    self.slots.pace.learn(now.since(since));
-                }
-                self.close_as(now, slot, arrived, capacity);
-            }
-            Some(Use::Open { .. } | Use::Offered { .. }) | None => {}
+        let Some(&Slot { since, used, .. }) = self.slots.open.get(&slot) else { return };
+        if used.carries().is_none() {
+            return;
         }
+        if arrived {
+            // Also when it was given up before: the patience was too short.
+            self.slots.pace.learn(now.since(since));
+        }
+        self.close_as(now, slot, arrived, capacity);
     }
 
     /// How long an upload may take before its slot is used otherwise.
@@ -228,9 +226,9 @@ impl Swarm {
         let patience = self.patience();
         let mut stalled = Vec::new();
         for slot in self.slots.open.values_mut() {
-            let Use::Uploading { piece, since } = slot.used else { continue };
-            if since + patience <= now {
-                slot.used = Use::Stalled { piece, since };
+            let Use::Uploading { piece } = slot.used else { continue };
+            if slot.since + patience <= now {
+                slot.used = Use::Stalled { piece };
                 stalled.push(piece);
                 capacity.free_slot();
                 capacity.upload_ended(now, 0);
@@ -269,7 +267,7 @@ impl Swarm {
         if !matches!(slot.used, Use::Stalled { .. }) {
             capacity.free_slot();
         }
-        if let Use::Uploading { piece, .. } = slot.used {
+        if let Use::Uploading { piece } = slot.used {
             capacity.upload_ended(now, if arrived { self.bytes_of(piece) } else { 0 });
         }
         match slot.used {
@@ -278,7 +276,7 @@ impl Swarm {
                 self.note_unanswered(slot.to, -1);
                 self.offer_again(piece);
             }
-            Use::Uploading { piece, .. } | Use::Stalled { piece, .. } => {
+            Use::Uploading { piece } | Use::Stalled { piece } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&slot.to) {
                     neighbour.uploads = neighbour.uploads.saturating_sub(1);
                 }
@@ -313,7 +311,7 @@ impl Swarm {
         let patience = self.patience();
         let slots = self.slots.open.values().filter_map(|slot| match slot.used {
             Use::Open { lapses_at } | Use::Offered { lapses_at, .. } => Some((lapses_at, Why::SlotLapses)),
-            Use::Uploading { since, .. } => Some((since + patience, Why::UploadStalls)),
+            Use::Uploading { .. } => Some((slot.since + patience, Why::UploadStalls)),
             Use::Stalled { .. } => None,
         });
         let mut bar: Option<Time> = None;

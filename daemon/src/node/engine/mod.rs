@@ -120,8 +120,7 @@ impl Engine {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { key, zone, store, origins, door, planes, metrics, tally, limits, mailbox, ready } = parts;
         let clock = Clock;
-        // Behind full queues one answer in ten takes 0.2 s, and whatever was offered in its place would be sent twice.
-        let trade = TradeSettings { slot_grace: Duration::from_millis(500), ..TradeSettings::default() };
+        let trade = TradeSettings::behind_queues();
         let now_limits = *limits.borrow();
         let mut coordination = CoordinationSettings::default();
         if planes.is_none() {
