@@ -1,4 +1,4 @@
-//! How much memory a process has, as Linux tells it.
+//! How much memory and how many descriptors a process has, as Linux tells it.
 
 /// The resident memory of a process in bytes; `None` where it is gone or the system does not say.
 #[must_use]
@@ -10,6 +10,13 @@ pub fn resident(pid: u32) -> Option<u64> {
 #[must_use]
 pub fn peak_resident(pid: u32) -> Option<u64> {
     field(pid, "VmHWM:")
+}
+
+/// How many file descriptors a process has open, that of the look itself among them when it looks at itself; `None` where it is
+/// gone or the system does not say.
+#[must_use]
+pub fn descriptors(pid: u32) -> Option<usize> {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count)
 }
 
 fn field(pid: u32, name: &str) -> Option<u64> {
@@ -29,5 +36,7 @@ mod tests {
         assert!(resident(me).unwrap() > 100_000);
         assert!(peak > 100_000);
         assert_eq!(resident(u32::MAX), None);
+        assert!(descriptors(me).unwrap() >= 3);
+        assert_eq!(descriptors(u32::MAX), None);
     }
 }

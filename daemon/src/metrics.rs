@@ -13,6 +13,7 @@ use crate::memory;
 pub struct Metrics {
     registry: Registry,
     resident: IntGauge,
+    descriptors: IntGauge,
 
     /// Body bytes of blobs received from origins.
     pub bytes_from_origin: IntCounter,
@@ -47,6 +48,14 @@ pub struct Metrics {
     pub swarms: IntGaugeVec,
     /// Neighbours over all swarms.
     pub swarm_peers: IntGauge,
+    /// Bytes of pieces on their way in, from peers and the origin.
+    pub in_flight: IntGauge,
+    /// Slots of the uplink that neighbours have.
+    pub slots_open: IntGauge,
+    /// Swarms that this node coordinates.
+    pub swarms_coordinated: IntGauge,
+    /// Leases that this node has out as coordinator.
+    pub leases_out: IntGauge,
     /// Leases that this node holds as seed.
     pub leases_held: IntGauge,
     /// Leases that this node granted as coordinator.
@@ -95,6 +104,8 @@ pub struct Metrics {
     pub admissions_refused: IntCounterVec,
     /// 1 while this node runs without a peer although it was told to look for some, or without a cluster key.
     pub alone: IntGauge,
+    /// Tasks of the runtime.
+    pub tasks: IntGauge,
     /// 1 once the node is ready.
     pub ready: IntGauge,
     /// Settings that were read again on SIGHUP, by `outcome`.
@@ -145,6 +156,7 @@ impl Metrics {
         let blobs = make.gauges("shoal_store_blobs", "Blobs in the store, by state.", &["state"]);
         Self {
             resident: make.gauge("process_resident_memory_bytes", "Resident memory of this process in bytes."),
+            descriptors: make.gauge("process_open_fds", "Open file descriptors of this process."),
             bytes_from_origin: bytes.with_label_values(&["origin", "node"]),
             bytes_from_peers: bytes.with_label_values(&["peer", "node"]),
             bytes_to_peers: bytes.with_label_values(&["node", "peer"]),
@@ -160,6 +172,10 @@ impl Metrics {
             pieces_refused: make.counters("shoal_pieces_refused_total", "Pieces that were refused.", &["reason"]),
             swarms: make.gauges("shoal_swarms", "Swarms that this node is in.", &["state"]),
             swarm_peers: make.gauge("shoal_swarm_peers", "Neighbours over all swarms."),
+            in_flight: make.gauge("shoal_in_flight_bytes", "Bytes of pieces on their way in."),
+            slots_open: make.gauge("shoal_slots_open", "Slots of the uplink that neighbours have."),
+            swarms_coordinated: make.gauge("shoal_swarms_coordinated", "Swarms that this node coordinates."),
+            leases_out: make.gauge("shoal_leases_out", "Leases that this node has out as coordinator."),
             leases_held: make.gauge("shoal_leases_held", "Leases that this node holds as seed."),
             leases_granted: make.counter("shoal_leases_granted_total", "Leases that this node granted as coordinator."),
             leases_returned: make.counters("shoal_leases_returned_total", "Leases given back as seed.", &["reason"]),
@@ -190,6 +206,7 @@ impl Metrics {
                 &["plane"],
             ),
             alone: make.gauge("shoal_alone", "1 while this node runs without the peers that it was to find."),
+            tasks: make.gauge("shoal_tasks", "Tasks of the runtime."),
             ready: make.gauge("shoal_ready", "1 once this node is ready."),
             reloads: make.counters("shoal_reloads_total", "Settings read again on SIGHUP.", &["outcome"]),
             registry: make.0,
@@ -202,6 +219,7 @@ impl Metrics {
         if let Some(bytes) = memory::resident(std::process::id()) {
             self.resident.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+        self.descriptors.set(memory::descriptors(std::process::id()).map_or(0, |count| count as i64));
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics could not be written as text");
             String::new()

@@ -62,6 +62,13 @@ impl Blob {
         Self { digest: Digest::Sha256(hasher.finalize().into()), content: Content::Synthetic { noise, length } }
     }
 
+    /// The same bytes under a digest that need not be theirs, without hashing them: for a blob so long that nobody will come to
+    /// its end.
+    #[must_use]
+    pub const fn synthetic_claiming(digest: Digest, length: u64, seed: u64) -> Self {
+        Self { digest, content: Content::Synthetic { noise: Noise::new(seed), length } }
+    }
+
     /// The digest under which it is served.
     #[must_use]
     pub const fn digest(&self) -> Digest {

@@ -110,6 +110,7 @@ impl Sending {
             chunk = spoilt.into();
         }
         self.left.start = range.end;
+        self.books.account.gave(range);
         self.books.whole = self.left.is_empty();
         self.books.ledger.tell();
         chunk

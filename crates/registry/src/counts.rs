@@ -38,6 +38,8 @@ pub struct BlobCounts {
     /// Bytes of bodies that were handed to a connection. Where a client goes away in mid-body this is more than it read:
     /// by at most what the server buffers (256 KiB) and what the two kernels' socket buffers hold.
     pub bytes_sent: u64,
+    /// How many of these are bytes that had been sent before.
+    pub bytes_repeated: u64,
     /// GETs that were answered with 200 or 206.
     pub gets: u64,
     /// HEADs that were answered with 200.

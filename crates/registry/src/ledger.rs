@@ -15,7 +15,7 @@ use std::{
 use shoal_blob::Digest;
 use tokio::sync::{Notify, watch};
 
-use crate::{BlobCounts, Counts};
+use crate::{BlobCounts, Counts, spans::Spans};
 
 /// How many ranges are kept for each blob.
 const MOST_RANGES: usize = 4096;
@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 pub(crate) struct Account {
     sent: AtomicU64,
+    spans: Mutex<Spans>,
+    repeated: AtomicU64,
     /// How many bytes may be sent in all.
     gate: watch::Sender<u64>,
     pub(crate) gets: Tally,
@@ -135,6 +137,8 @@ impl Account {
     fn new() -> Self {
         Self {
             sent: AtomicU64::new(0),
+            spans: Mutex::default(),
+            repeated: AtomicU64::new(0),
             gate: watch::Sender::new(u64::MAX),
             gets: Tally::default(),
             heads: Tally::default(),
@@ -171,6 +175,12 @@ impl Account {
         allowed(before.unwrap_or_else(|sent| sent))
     }
 
+    /// Notes which bytes it was that were entered.
+    pub(crate) fn gave(&self, range: Range<u64>) {
+        let before = self.spans.lock().unwrap_or_else(PoisonError::into_inner).add(range);
+        self.repeated.fetch_add(before, Relaxed);
+    }
+
     pub(crate) fn saw(&self, range: &Range<u64>) {
         self.range_gets.add();
         let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,6 +192,7 @@ impl Account {
     fn snapshot(&self) -> BlobCounts {
         BlobCounts {
             bytes_sent: self.sent.load(Relaxed),
+            bytes_repeated: self.repeated.load(Relaxed),
             gets: self.gets.get(),
             heads: self.heads.get(),
             refused: self.refused.get(),

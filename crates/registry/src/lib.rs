@@ -43,6 +43,7 @@ mod refusal;
 mod registry;
 mod service;
 mod severed;
+mod spans;
 mod token;
 mod wire;
 

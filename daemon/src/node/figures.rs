@@ -31,6 +31,9 @@ fn set(gauge: &IntGauge, value: u64) {
 
 impl Figures for NodeFigures {
     fn refresh(&self, metrics: &Metrics) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            set(&metrics.tasks, runtime.metrics().num_alive_tasks() as u64);
+        }
         let usage = self.store.usage();
         set(&metrics.store_capacity, usage.capacity);
         set(&metrics.store_used, usage.reserved);

@@ -9,6 +9,7 @@ mod blame;
 mod cut_through;
 mod drain;
 mod fan_out;
+mod faults;
 mod flaky_origin;
 mod lease;
 mod rates;

@@ -135,6 +135,12 @@ impl Capacity {
         self.inflow
     }
 
+    /// The slots that swarms hold.
+    #[must_use]
+    pub const fn open(&self) -> u32 {
+        self.open
+    }
+
     /// Changes the limit of bytes on their way in; what is under way stays.
     pub const fn set_inflow_limit(&mut self, bytes: u64) {
         self.inflow_limit = bytes;

@@ -256,6 +256,11 @@ impl Engine {
             self.metrics.swarms.with_label_values(&[state]).set(count);
         }
         self.metrics.swarm_peers.set(neighbours);
+        self.metrics.in_flight.set(i64::try_from(self.capacity.inflow()).unwrap_or(i64::MAX));
+        self.metrics.slots_open.set(self.capacity.open().into());
+        let (swarms, leases) = self.coordinator.load();
+        self.metrics.swarms_coordinated.set(swarms as i64);
+        self.metrics.leases_out.set(leases as i64);
     }
 
     /// Gives leases back and takes leave, so that others go on at once.
