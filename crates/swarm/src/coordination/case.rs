@@ -298,10 +298,21 @@ impl Case {
         self.notice = Some(desk.within(desk.settings.notice_delay / 2).min(latest));
     }
 
-    /// Tells every member what it should know, at once.
-    pub(super) fn tell_all(&mut self, desk: &mut Desk<'_>) {
-        self.dirty.clear();
-        for node in self.seats.nodes() {
+    /// Tells every member of a new lease. What a crowd is told fills this node's link for so long that the answer to the
+    /// seed's first Renew, without which it does not begin, would wait behind it: so the crowd waits for that.
+    pub(super) fn tell_of_lease(&mut self, desk: &mut Desk<'_>) {
+        self.dirty.extend(self.seats.nodes());
+        self.notice = Some(desk.within(desk.settings.notice_delay / 2));
+        if self.seats.len() <= desk.settings.few {
+            self.tell_the_waiting(desk);
+        }
+    }
+
+    /// Tells those that are to be told something what they should know, at once.
+    pub(super) fn tell_the_waiting(&mut self, desk: &mut Desk<'_>) {
+        (self.notice, self.crowded) = (None, None);
+        self.link_importers(desk);
+        for node in std::mem::take(&mut self.dirty) {
             self.welcome(desk, node);
         }
     }
@@ -361,11 +372,7 @@ impl Case {
             self.sweep = desk.within(SWEEP[usize::from(self.seats.is_empty())]);
         }
         if self.notice.is_some_and(|at| at <= desk.now) {
-            (self.notice, self.crowded) = (None, None);
-            self.link_importers(desk);
-            for node in std::mem::take(&mut self.dirty) {
-                self.welcome(desk, node);
-            }
+            self.tell_the_waiting(desk);
         }
         self.due(desk);
         self.advance(desk);

@@ -75,7 +75,7 @@ impl Case {
             held: None,
         });
         self.remind(desk);
-        self.tell_all(desk);
+        self.tell_of_lease(desk);
     }
 
     /// Says to the seed, once more, that it is the seed. It begins only with the answer to its first Renew, so that it
@@ -99,6 +99,7 @@ impl Case {
                     }
                     return;
                 }
+                let begins = !lease.confirmed;
                 (lease.granted, lease.confirmed) = (desk.now, true);
                 let progress = *lease.held.get_or_insert(held) < held;
                 let grant = lease.grant.clone();
@@ -108,6 +109,9 @@ impl Case {
                 desk.tell(from, ToMember::Renewed { grant, round });
                 if progress {
                     self.succeeded();
+                }
+                if begins {
+                    self.tell_the_waiting(desk);
                 }
             }
             Stage::Securing { grant, .. } if grant.grant().seed == from => {}

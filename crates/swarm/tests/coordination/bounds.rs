@@ -139,6 +139,41 @@ fn a_crowd_is_answered_once_and_comes_again_more_rarely() {
 }
 
 #[test]
+fn a_seed_does_not_wait_until_a_crowd_has_been_told_of_its_lease() {
+    let settings = Settings { few: 2, restless: Duration::ZERO, ..Settings::default() };
+    let (mut coordinator, now) = coordinator(settings);
+    let members: Vec<NodeId> = farther(digest(0)).take(10).collect();
+    for &from in &members {
+        coordinator.handle(now, Input::Told { from, message: join(digest(0), None) });
+    }
+    drain(&mut coordinator);
+    let outcome = Ok(Probe { length: 1 << 20, visibility: Visibility::Public });
+    let mut tell = |from, message| {
+        coordinator.handle(now, Input::Told { from, message });
+        drain(&mut coordinator).into_iter().filter_map(|output| match output {
+            Output::Tell { to, message } => Some((to, message)),
+            _ => None,
+        })
+    };
+    let mut granted = tell(members[0], ToCoordinator::Probed { digest: digest(0), outcome }).collect::<Vec<_>>();
+    while let Some((standby, ToMember::Keep { grant })) = granted.pop() {
+        let epoch = grant.grant().epoch;
+        granted.extend(tell(standby, ToCoordinator::Kept { digest: digest(0), epoch }));
+        if let [(_, ToMember::Granted { .. })] = granted[..] {
+            break;
+        }
+    }
+    let Some((seed, ToMember::Granted { grant, .. })) = granted.pop() else { panic!("{granted:?}") };
+    assert!(granted.is_empty(), "nobody else is told yet: {granted:?}");
+    let epoch = grant.grant().epoch;
+    let told = tell(seed, ToCoordinator::Renew { digest: digest(0), epoch, held: 0, round: 1 });
+    let told: Vec<_> = told.filter(|(_, message)| !matches!(message, ToMember::Keep { .. })).collect();
+    assert!(matches!(&told[0], (to, ToMember::Renewed { .. }) if *to == seed), "first the seed");
+    let crowd = told.iter().filter(|(_, message)| matches!(message, ToMember::Joined { grant: Some(_), .. }));
+    assert_eq!(crowd.map(|(to, _)| *to).collect::<Vec<_>>(), members, "then all, once");
+}
+
+#[test]
 fn digests_and_holders_have_limits_and_the_oldest_go_first() {
     let settings = Settings { most_digests: 50, most_holders: 2, most_holdings: 60, ..Settings::default() };
     let (mut coordinator, now) = coordinator(settings);
