@@ -1,17 +1,14 @@
 //! Fan-out over real links: every node of a network of namespaces pulls the same layers at the same moment.
 //!
-//! * `lab`, `rate`, `tools`: the network; `origin`, `reader`, `torrent`: what stands at its ends;
+//! * `origin`, `reader`, `torrent`: what stands at the ends of the network;
 //! * `settle`: the machine before a measurement;
 //! * `trial`: one fan-out in one mode; `outcome`: what several came to, and how near to the bound; `plot`: one as a picture.
 
-mod lab;
 mod origin;
 mod outcome;
 mod plot;
-mod rate;
 mod reader;
 mod settle;
-mod tools;
 mod torrent;
 mod trial;
 
@@ -20,13 +17,9 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, ensure};
 use shoal::config::Size;
 
-use self::{
-    lab::{Lab, Plan},
-    origin::Layers,
-    outcome::Outcome,
-    trial::Bench,
-};
+use self::{origin::Layers, outcome::Outcome, trial::Bench};
 use crate::{
+    lab::{Lab, Plan, Rate},
     program,
     workshop::{self, Tools},
 };
@@ -34,7 +27,7 @@ use crate::{
 pub(crate) use self::{
     origin::{OriginArgs, run as serve_origin},
     outcome::Summary,
-    rate::Rate,
+    reader::Reader,
     reader::{ReaderArgs, run as read},
     trial::Mode,
 };

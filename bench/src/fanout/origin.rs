@@ -18,8 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::tools::within;
-use crate::blob_file;
+use crate::{blob_file, lab::within};
 
 /// The repository of all layers.
 pub(super) const REPOSITORY: &str = "models/fanout";

@@ -20,7 +20,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::tools::within;
+use crate::lab::within;
 
 const READY: &str = "ready";
 
@@ -32,15 +32,15 @@ pub(crate) struct ReaderArgs {
 
 /// What a client saw, in seconds since it asked.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Read {
-    pub(super) first_byte: f64,
-    pub(super) seconds: f64,
+pub(crate) struct Read {
+    pub(crate) first_byte: f64,
+    pub(crate) seconds: f64,
     digest: Digest,
 }
 
 /// A client that is ready to begin.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -49,14 +49,14 @@ pub(super) struct Reader {
 
 impl Reader {
     /// What reads `url` on a host.
-    pub(super) fn of(host: &Host, url: &str) -> anyhow::Result<Command> {
+    pub(crate) fn of(host: &Host, url: &str) -> anyhow::Result<Command> {
         let mut command = within(host, &std::env::current_exe()?.to_string_lossy());
         command.arg("fanout-reader").arg(url);
         Ok(command)
     }
 
     /// Starts a client, and waits until it is ready.
-    pub(super) async fn start(mut command: Command, digest: Digest) -> anyhow::Result<Self> {
+    pub(crate) async fn start(mut command: Command, digest: Digest) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("start a client")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -68,12 +68,12 @@ impl Reader {
     }
 
     /// Its process.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Lets it begin, and waits until it has read all. It lives until this is dropped.
-    pub(super) async fn read(&mut self) -> anyhow::Result<Read> {
+    pub(crate) async fn read(&mut self) -> anyhow::Result<Read> {
         self.stdin.write_all(b"go\n").await.context("let a client begin")?;
         let line = self.lines.next_line().await?;
         let line = line.context("a client ended without an answer")?;

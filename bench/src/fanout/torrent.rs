@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::tools::{run, within};
+use crate::lab::{run, within};
 
 const SCRIPT: &str = include_str!("torrent.py");
 const PYTHON: &str = "python3";

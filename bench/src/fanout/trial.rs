@@ -16,13 +16,15 @@ use tokio::{
 };
 
 use super::{
-    lab::{Carried, Lab, Traffic},
     origin::{Layers, Origin, REPOSITORY},
     reader::{Read, Reader},
     settle::fill_page_cache,
     torrent::Torrent,
 };
-use crate::cpu::{self, Machine};
+use crate::{
+    cpu::{self, Machine},
+    lab::{Carried, Lab, Traffic},
+};
 
 /// How often the links are looked at.
 const GLANCE: Duration = Duration::from_millis(100);

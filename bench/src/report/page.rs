@@ -94,7 +94,7 @@ pub(super) fn tables(args: &Args, machine: &Machine, measured: &[Measured]) -> S
 
 /// What each node's own pull would take if nothing of the origin's link were lost.
 fn from_the_origin(measured: &Measured) -> f64 {
-    let bits = |rate: &str| rate.parse::<crate::fanout::Rate>().map_or(f64::INFINITY, |rate| rate.bits() as f64);
+    let bits = |rate: &str| rate.parse::<crate::lab::Rate>().map_or(f64::INFINITY, |rate| rate.bits() as f64);
     let layer = measured.bytes as f64 * 8.0;
     (layer * measured.nodes as f64 / bits(&measured.origin_rate)).max(layer / bits(&measured.rate))
 }

@@ -23,6 +23,7 @@ mod node;
 mod ports;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -213,6 +214,22 @@ impl Cluster {
         self.nodes[node].signal(signal).with_context(|| format!("send {signal:?} to node-{node}"))
     }
 
+    /// Has a daemon stand still, with SIGSTOP, until [`Cluster::resume`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, rustix::process::Signal::STOP)
+    }
+
+    /// Lets a daemon go on that stands still.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self, node: usize) -> anyhow::Result<()> {
+        self.signal(node, rustix::process::Signal::CONT)
+    }
+
     /// Starts a daemon that was killed or has ended, on the same ports and with the same data.
     ///
     /// # Errors
@@ -238,9 +255,17 @@ impl Cluster {
     /// # Errors
     /// When its admin server does not answer.
     pub async fn metric(&self, node: usize, name: &str) -> anyhow::Result<f64> {
+        Ok(self.metrics(node).await?.get(name).copied().unwrap_or(0.0))
+    }
+
+    /// All figures of a daemon, by their names with their labels.
+    ///
+    /// # Errors
+    /// When its admin server does not answer.
+    pub async fn metrics(&self, node: usize) -> anyhow::Result<BTreeMap<String, f64>> {
         let text = fetch::text(&format!("{}/metrics", self.admin_url(node))).await?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-        Ok(value.unwrap_or(0.0))
+        let figures = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        Ok(figures.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
     }
 
     /// Ends every daemon with SIGTERM, all at the same time.

@@ -10,16 +10,21 @@ use shoal::config;
 pub(crate) struct Rate(u64);
 
 impl Rate {
+    /// That many bits a second, down to whole bytes.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits / 8)
+    }
+
     pub(crate) const fn bits(self) -> u64 {
         self.0.saturating_mul(8)
     }
 
     /// So many times as much.
-    pub(super) const fn times(self, factor: u64) -> Self {
+    pub(crate) const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }
 
-    pub(super) const fn bytes_a_second(self) -> f64 {
+    pub(crate) const fn bytes_a_second(self) -> f64 {
         self.0 as f64
     }
 }

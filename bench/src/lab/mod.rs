@@ -3,6 +3,12 @@
 //!
 //! Nothing of it touches the machine's own network: the bridge stands in a namespace too, which this thread enters, so that
 //! what it opens afterwards is on the bridge.
+//!
+//! * [`Plan`], [`Lab`]: the network; `cut`: ways that are cut and links that grow slow; `rate`, `tools`: what it is made with.
+
+mod cut;
+mod rate;
+mod tools;
 
 use std::{
     fs::{self, File},
@@ -19,10 +25,12 @@ use rustix::{
 use serde::Deserialize;
 use shoal::cluster::Host;
 
-use super::{
+pub(crate) use self::{
     rate::Rate,
-    tools::{ip, run, tc},
+    tools::{run, within},
 };
+
+use self::tools::{ip, tc};
 
 /// Where `ip netns` keeps the namespaces.
 const NAMESPACES: &str = "/run/netns";
@@ -35,30 +43,35 @@ const CORE: &str = "core";
 
 /// What the network is like.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) nodes: usize,
+pub(crate) struct Plan {
+    pub(crate) nodes: usize,
     /// Each node's link, each way.
-    pub(super) rate: Rate,
-    pub(super) origin_rate: Rate,
+    pub(crate) rate: Rate,
+    pub(crate) origin_rate: Rate,
     /// How long a packet takes over a node's link, each way.
-    pub(super) latency: Duration,
+    pub(crate) latency: Duration,
     /// How many zones there are; one has no link of its own.
-    pub(super) zones: usize,
+    pub(crate) zones: usize,
     /// A zone's link to the others, each way.
-    pub(super) zone_rate: Rate,
+    pub(crate) zone_rate: Rate,
 }
 
 /// The network, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lab {
+pub(crate) struct Lab {
     /// What all its namespaces' names begin with.
     prefix: String,
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 impl Plan {
+    /// Nodes of one zone with links of that rate, and an origin with such a link.
+    pub(crate) const fn of(nodes: usize, rate: Rate) -> Self {
+        Self { nodes, rate, origin_rate: rate, latency: Duration::ZERO, zones: 1, zone_rate: rate }
+    }
+
     /// The zone of a node: they are dealt out in turn.
-    pub(super) const fn zone(&self, node: usize) -> usize {
+    pub(crate) const fn zone(&self, node: usize) -> usize {
         node % self.zones
     }
 }
@@ -68,7 +81,7 @@ impl Lab {
     ///
     /// # Errors
     /// When this is not root, or the kernel or the tools lack something; the message says what. Nothing is left then.
-    pub(super) fn build(plan: Plan) -> anyhow::Result<Self> {
+    pub(crate) fn build(plan: Plan) -> anyhow::Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "network namespaces and shaped links need root: run this with `sudo`, or in a privileged container"
@@ -87,6 +100,7 @@ impl Lab {
         ip(&["link", "set", "lo", "up"])?;
         bridge(CORE)?;
         ip(&["address", "add", "10.213.0.1/16", "dev", CORE])?;
+        ip(&["address", "add", &format!("{}/16", self.own_origin_address()), "dev", CORE])?;
         for zone in 0..self.plan.zones {
             self.zone(zone)?;
         }
@@ -164,13 +178,19 @@ impl Lab {
         Ipv4Addr::new(10, 213, 0, 2)
     }
 
+    /// Where this process may serve an origin. Its clients have another address: a node that is cut from the origin still hears
+    /// them. Its link is as fast as this machine.
+    pub(crate) const fn own_origin_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 213, 0, 3)
+    }
+
     /// Where a node's programs run.
-    pub(super) fn node(&self, node: usize) -> Host {
+    pub(crate) fn node(&self, node: usize) -> Host {
         host(self.address(node), &self.node_name(node))
     }
 
     /// Where the origin runs.
-    pub(super) fn origin(&self) -> Host {
+    pub(crate) fn origin(&self) -> Host {
         host(self.origin_address(), &self.origin_name())
     }
 
@@ -178,7 +198,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the system does not say.
-    pub(super) fn traffic(&self) -> anyhow::Result<Traffic> {
+    pub(crate) fn traffic(&self) -> anyhow::Result<Traffic> {
         let text = fs::read_to_string("/proc/thread-self/net/dev").context("read what the links have carried")?;
         let of = |device: &str| {
             let line = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'));
@@ -199,7 +219,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the system does not say.
-    pub(super) fn lost_packets(&self) -> anyhow::Result<u64> {
+    pub(crate) fn lost_packets(&self) -> anyhow::Result<u64> {
         let hosts = (0..self.plan.nodes).map(|node| self.node_name(node)).chain([self.origin_name()]);
         let places = hosts.map(|name| vec!["-n".to_owned(), name]).chain([Vec::new()]);
         let mut lost = 0;
@@ -214,7 +234,7 @@ impl Lab {
 
     /// Whether packets are handed to the links in bunches, so that what they count is short of headers: as the system
     /// describes it.
-    pub(super) fn offload(&self) -> anyhow::Result<String> {
+    pub(crate) fn offload(&self) -> anyhow::Result<String> {
         let text = run("ip", &["-n", &self.origin_name(), "-d", "link", "show", "eth0"])?;
         let mut words = text.split_whitespace().skip_while(|word| *word != "gso_max_size");
         let bytes = words.nth(1).context("`ip -d link` does not say gso_max_size")?;
@@ -231,18 +251,18 @@ struct Discipline {
 
 /// Bytes over all links since they were made.
 #[derive(Clone, Debug)]
-pub(super) struct Traffic {
-    pub(super) nodes: Vec<Carried>,
-    pub(super) origin: Carried,
+pub(crate) struct Traffic {
+    pub(crate) nodes: Vec<Carried>,
+    pub(crate) origin: Carried,
     /// What came into each zone from outside; empty where there is one zone.
-    pub(super) into_zones: Vec<u64>,
+    pub(crate) into_zones: Vec<u64>,
 }
 
 /// Bytes over one link, as its interface counts them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Carried {
-    pub(super) up: u64,
-    pub(super) down: u64,
+pub(crate) struct Carried {
+    pub(crate) up: u64,
+    pub(crate) down: u64,
 }
 
 impl Drop for Lab {
@@ -297,9 +317,18 @@ fn bridge(name: &str) -> anyhow::Result<()> {
 }
 
 fn shape(place: &[&str], device: &str, rate: Rate) -> anyhow::Result<()> {
+    discipline("add", place, device, rate)
+}
+
+/// The same where a rate has been set before.
+fn shape_anew(place: &[&str], device: &str, rate: Rate) -> anyhow::Result<()> {
+    discipline("change", place, device, rate)
+}
+
+fn discipline(what: &str, place: &[&str], device: &str, rate: Rate) -> anyhow::Result<()> {
     let (rate, burst) = (format!("{}bit", rate.bits()), BURST_BYTES.to_string());
     let queue = format!("{}ms", QUEUE.as_millis());
-    let words = ["qdisc", "add", "dev", device, "root", "handle", "1:", "tbf", "rate", &rate, "burst", &burst];
+    let words = ["qdisc", what, "dev", device, "root", "handle", "1:", "tbf", "rate", &rate, "burst", &burst];
     tc(&[place, &words, &["latency", &queue]].concat())
 }
 

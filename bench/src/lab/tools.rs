@@ -6,12 +6,12 @@ use anyhow::{Context, bail};
 use shoal::cluster::Host;
 
 /// Runs `ip`.
-pub(super) fn ip(words: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn ip(words: &[&str]) -> anyhow::Result<()> {
     run("ip", words).map(drop)
 }
 
 /// Runs `tc`.
-pub(super) fn tc(words: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn tc(words: &[&str]) -> anyhow::Result<()> {
     run("tc", words).map(drop)
 }
 
@@ -19,7 +19,7 @@ pub(super) fn tc(words: &[&str]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it is missing or fails; the message has what it said.
-pub(super) fn run(program: &str, words: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn run(program: &str, words: &[&str]) -> anyhow::Result<String> {
     let command = format!("{program} {}", words.join(" "));
     let output = match Command::new(program).args(words).output() {
         Ok(output) => output,
@@ -35,7 +35,7 @@ pub(super) fn run(program: &str, words: &[&str]) -> anyhow::Result<String> {
 }
 
 /// A program on a host.
-pub(super) fn within(host: &Host, program: &str) -> tokio::process::Command {
+pub(crate) fn within(host: &Host, program: &str) -> tokio::process::Command {
     let mut words = host.enter.iter().map(String::as_str).chain([program]);
     let mut command = tokio::process::Command::new(words.next().unwrap_or(program));
     command.args(words);
