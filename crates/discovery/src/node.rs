@@ -31,6 +31,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use self::dialing::Dialled;
 use crate::{
     DiscoveryConfig, Event, Readiness, StartError,
     address::{OwnAddresses, multiaddr},
@@ -73,7 +74,7 @@ pub(crate) struct Node {
     book: Book,
     own: OwnAddresses,
     links: HashMap<NodeId, Link>,
-    dials: HashMap<ConnectionId, Option<NodeId>>,
+    dials: HashMap<ConnectionId, Dialled>,
     bootstrap: Bootstrap,
     resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
     joining: Joining,

@@ -137,6 +137,21 @@ async fn a_name_that_gives_only_my_own_address_means_nobody_is_there() {
     assert_eq!(alone.readiness().await, Readiness::NobodyThere);
 }
 
+/// A host that hangs takes connections and says nothing. When it goes on it must not find one for each time it was asked.
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_dialled_once_at_a_time() {
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    hung.set_nonblocking(true).unwrap();
+    // Where nobody listens every dial fails at once: these tell how often the bootstrap was asked.
+    let bootstrap = [hung.local_addr().unwrap(), SocketAddr::from(([127, 0, 0, 1], free_port()))];
+    let bootstrap = bootstrap.map(|address| address.to_string());
+    let patient = DiscoveryConfig { handshake_timeout: 3 * cluster::LIMIT, ..config(1, &bootstrap) };
+    let member = start(patient).await;
+    eventually("the bootstrap was asked four times", || member.discovery.counters().read().dial_failures >= 4).await;
+    let waiting: Vec<_> = std::iter::from_fn(|| hung.accept().ok()).collect();
+    assert_eq!(waiting.len(), 1);
+}
+
 #[tokio::test]
 async fn a_silent_bootstrap_means_going_on_alone_and_joining_later() {
     let port = free_port();

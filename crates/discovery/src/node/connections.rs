@@ -9,7 +9,7 @@ use libp2p::{
 };
 use shoal_proto::NodeId;
 
-use super::Node;
+use super::{Node, dialing::Dialled};
 use crate::{
     address::socket_addr,
     behaviour::BehaviourEvent,
@@ -140,7 +140,7 @@ impl Node {
             | DialError::NoAddresses
             | DialError::DialPeerConditionFalse(_) => {}
         }
-        if let Some(node) = peer.as_ref().and_then(node_id).or(ours.flatten()) {
+        if let Some(node) = peer.as_ref().and_then(node_id).or(ours.and_then(Dialled::node)) {
             self.book.failed(node, now, rand::random());
             if !self.links.contains_key(&node) {
                 self.swarm.behaviour_mut().kademlia.remove_peer(&peer_id(node));

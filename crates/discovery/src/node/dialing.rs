@@ -27,6 +27,24 @@ const MOST_DIALS: usize = 128;
 /// How long a peer that is not wanted may stay when there are too many.
 const GUEST_STAYS: Duration = Duration::from_secs(60);
 
+/// What is being dialled.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dialled {
+    /// An address of which it is not known whose it is.
+    Address(SocketAddr),
+    /// A node, at its addresses.
+    Node(NodeId),
+}
+
+impl Dialled {
+    pub(super) const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Address(_) => None,
+            Self::Node(node) => Some(node),
+        }
+    }
+}
+
 impl Node {
     /// Looks the bootstrap names up when it is time.
     pub(super) fn look_up_bootstrap(&mut self, now: Instant) {
@@ -51,7 +69,7 @@ impl Node {
 
     /// Dials an address of which it is not known whose it is.
     fn dial_address(&mut self, address: SocketAddr) {
-        if self.dials.len() >= MOST_DIALS || self.book.is_connected_at(address) {
+        if self.dials.len() >= MOST_DIALS || self.book.is_connected_at(address) || self.is_dialled(address) {
             return;
         }
         let how = DialOpts::unknown_peer_id().address(multiaddr(address)).build();
@@ -59,10 +77,18 @@ impl Node {
         add(&self.shared.counters.dials, 1);
         match self.swarm.dial(how) {
             Ok(()) => {
-                self.dials.insert(connection, None);
+                self.dials.insert(connection, Dialled::Address(address));
             }
             Err(error) => tracing::debug!(%address, %error, "could not begin to dial"),
         }
+    }
+
+    /// Whether somebody is being dialled there. A host that hangs answers nobody, and all that wait for it when it goes on.
+    fn is_dialled(&self, address: SocketAddr) -> bool {
+        self.dials.values().any(|dialled| match dialled {
+            Dialled::Address(other) => *other == address,
+            Dialled::Node(node) => self.book.addresses(*node).contains(&address),
+        })
     }
 
     /// Dials the known nodes whose time has come.
@@ -87,7 +113,7 @@ impl Node {
         match self.swarm.dial(how) {
             Ok(()) => {
                 add(&self.shared.counters.dials, 1);
-                self.dials.insert(connection, Some(node));
+                self.dials.insert(connection, Dialled::Node(node));
                 self.book.dialling(node);
             }
             Err(DialError::DialPeerConditionFalse(_)) => self.book.dialled_by_others(node, now),
