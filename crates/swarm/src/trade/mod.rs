@@ -12,6 +12,7 @@ mod capacity;
 mod downloads;
 mod event;
 mod flights;
+mod hoard;
 mod neighbour;
 mod neighbours;
 mod news;
