@@ -14,7 +14,7 @@ use crate::support::{self, MIB, SEED_LOSS, blob_url, eventually};
 /// How many daemons there are.
 pub(super) const NODES: usize = 8;
 /// How long the layer is, unless the environment says otherwise.
-const LAYER: u64 = 192 * MIB;
+const LAYER: u64 = 128 * MIB;
 /// No reader of a node that lives waits longer for its next byte.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How many connections a seed reads a blob over, at most.
