@@ -7,7 +7,10 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::config::{Layer, Size, Source, table};
+use crate::{
+    config::{Layer, Size, Source, table},
+    runtimes::{ContainerdCommand, CrioCommand},
+};
 
 /// A peer-to-peer registry mirror: each blob is read from the origin once and traded in verified pieces.
 #[derive(Debug, Parser)]
@@ -28,6 +31,12 @@ pub enum Command {
     /// Keys of a cluster
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Put this node's mirror before containerd, and take it away again
+    #[command(subcommand)]
+    Containerd(ContainerdCommand),
+    /// Put this node's mirror before CRI-O, podman, skopeo and buildah, and take it away again
+    #[command(subcommand)]
+    Crio(CrioCommand),
     /// Show it: an origin, some daemons, and one pull on every node at the same moment
     Demo(DemoArgs),
 }

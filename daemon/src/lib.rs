@@ -2,7 +2,7 @@
 //!
 //! * [`cli`], [`config`]: what it is told, by flags, environment and file;
 //! * [`signals`]: what is wanted of it while it runs; [`logs`], [`metrics`], [`admin`]: what it tells;
-//! * [`key`]: new cluster keys;
+//! * [`key`]: new cluster keys; [`runtimes`]: the mirror put before containerd and CRI-O;
 //! * [`cluster`], [`fetch`]: daemons as child processes, and a client for them;
 //! * [`demo`]: one pull on many nodes, shown.
 
@@ -17,4 +17,5 @@ pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod node;
+pub mod runtimes;
 pub mod signals;

@@ -10,6 +10,7 @@ use shoal::{
     logs::Logs,
     metrics::Metrics,
     node::Node,
+    runtimes::{self, Outcome},
     signals::{Signals, Wish},
 };
 use tokio::{runtime::Runtime, time::timeout};
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()).map(|cli| cli.command) {
         Ok(Command::Daemon(args)) => daemon(&args),
         Ok(Command::Key(KeyCommand::New)) => told(new_key()),
+        Ok(Command::Containerd(command)) => told_of(runtimes::containerd(&command)),
+        Ok(Command::Crio(command)) => told_of(runtimes::crio(&command)),
         Ok(Command::Demo(args)) => told(show(&args)),
         Err(answer) => {
             // Where nobody reads it there is nothing left to say.
@@ -49,6 +52,20 @@ fn told(outcome: anyhow::Result<()>) -> ExitCode {
             eprintln!("error: {error:#}");
             FAILED.into()
         }
+    }
+}
+
+/// What came of a command that can end without an error and all the same not be what was wanted.
+fn told_of(outcome: anyhow::Result<Outcome>) -> ExitCode {
+    let said = outcome.and_then(|outcome| {
+        say(&outcome.said)?;
+        eprint!("{}", outcome.warned);
+        Ok(outcome.well)
+    });
+    match said {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => FAILED.into(),
+        Err(error) => told(Err(error)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Debian's `containerd`, with folders and a socket of its own, and a mirror before one registry.
+//! Debian's `containerd`, with folders and a socket of its own, and a mirror before one registry, put there as users do.
 
 use std::{
     fs,
@@ -11,7 +11,10 @@ use sha2::{Digest as _, Sha256};
 use shoal_blob::Digest;
 use tokio::{io::AsyncReadExt, process::Command};
 
-use crate::server::{Server, run};
+use crate::{
+    installers::shoal,
+    server::{Server, run},
+};
 
 /// A containerd that runs until it is dropped.
 #[derive(Debug)]
@@ -29,9 +32,24 @@ impl Containerd {
     /// the mirror fails it goes on to `server`, as in use.
     pub(crate) async fn start(dir: &Path, registry: &str, mirror: &str, server: &str) -> anyhow::Result<Self> {
         let hosts = dir.join("hosts");
-        fs::create_dir_all(hosts.join(registry))?;
-        let text = HOSTS.replace("SERVER", server).replace("MIRROR", mirror);
-        fs::write(hosts.join(registry).join("hosts.toml"), text)?;
+        shoal(&[
+            "containerd",
+            "install",
+            "--config-path",
+            &hosts.to_string_lossy(),
+            "--registries",
+            &format!("{registry}={server}"),
+            "--mirror",
+            mirror,
+        ])
+        .await?;
+        Self::with_hosts(dir, hosts).await
+    }
+
+    /// Starts one that keeps everything in `dir`, which is made where it is not there, and goes by the hosts.toml files
+    /// in `hosts`.
+    pub(crate) async fn with_hosts(dir: &Path, hosts: PathBuf) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir)?;
         let config = dir.join("config.toml");
         fs::write(&config, CONFIG.replace("DIR", &dir.to_string_lossy()))?;
 
@@ -89,13 +107,6 @@ impl Containerd {
         Ok(Digest::Sha256(hasher.finalize().into()))
     }
 }
-
-/// As a user writes it: these two capabilities, and nothing about TLS, which would make containerd try HTTPS first.
-const HOSTS: &str = r#"server = "SERVER"
-
-[host."MIRROR"]
-  capabilities = ["pull", "resolve"]
-"#;
 
 /// Without the parts for Kubernetes, and without the folder that the `opt` plugin makes outside of ours.
 const CONFIG: &str = r#"version = 2

@@ -7,6 +7,7 @@
 
 mod containerd;
 mod docker_registry;
+mod installers;
 mod layout;
 mod model;
 mod needs;
