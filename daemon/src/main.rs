@@ -6,7 +6,7 @@ use anyhow::Context;
 use shoal::{
     cli::{self, Command, DaemonArgs, DemoArgs, KeyCommand},
     config::Settings,
-    demo, key,
+    demo, descriptors, key,
     logs::Logs,
     metrics::Metrics,
     node::Node,
@@ -15,6 +15,8 @@ use shoal::{
 };
 use tokio::{runtime::Runtime, time::timeout};
 
+/// Files and sockets that are open for other ends than clients: the store, the index, peers, origins.
+const OTHER_FILES: u64 = 512;
 /// What a drain may take beyond its own limit: to close connections and to flush the index.
 const CLOSING: Duration = Duration::from_secs(10);
 /// How long tasks that are still busy may take once everything has ended.
@@ -111,6 +113,15 @@ async fn work(args: &DaemonArgs, settings: Settings, logs: &Logs) -> anyhow::Res
         tracing::warn!("{warning}");
     }
 
+    let files = descriptors::lift();
+    let needed = (settings.mirror_connections + settings.mirror_readers) as u64 + OTHER_FILES;
+    if files < needed {
+        tracing::warn!(
+            files,
+            needed,
+            "fewer files may be open than `mirror_connections` and `mirror_readers` can need; raise the limit"
+        );
+    }
     let metrics = Arc::new(Metrics::new());
     let node = Node::start(settings.clone(), Arc::clone(&metrics)).await?;
     tracing::info!(

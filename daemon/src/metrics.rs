@@ -86,10 +86,17 @@ pub struct Metrics {
     pub mirror_connections_refused: IntCounter,
     /// Bodies that the mirror ended before their full length.
     pub mirror_short_bodies: IntCounter,
+    /// Bodies that clients left, or took no bytes of, before their full length.
+    pub mirror_abandoned_bodies: IntCounter,
     /// Requests of clients, by `route` and `code`.
     pub mirror_requests: IntCounterVec,
     /// Answers from remembered tags because the origin could not be reached.
     pub mirror_stale_tags: IntCounter,
+
+    /// Lines written to the audit log.
+    pub audit_lines: IntCounter,
+    /// Lines that the audit log's queue or disk did not take.
+    pub audit_lost: IntCounter,
 
     /// Requests to origins, by `kind`.
     pub origin_requests: IntCounterVec,
@@ -193,9 +200,13 @@ impl Metrics {
                 .counter("shoal_mirror_connections_refused_total", "Connections of clients beyond the limit."),
             mirror_short_bodies: make
                 .counter("shoal_mirror_short_bodies_total", "Bodies that were ended before their full length."),
+            mirror_abandoned_bodies: make
+                .counter("shoal_mirror_abandoned_bodies_total", "Bodies that clients left before their full length."),
             mirror_requests: make.counters("shoal_mirror_requests_total", "Requests of clients.", &["route", "code"]),
             mirror_stale_tags: make
                 .counter("shoal_mirror_stale_tags_total", "Answers from remembered tags while the origin was away."),
+            audit_lines: make.counter("shoal_audit_lines_total", "Lines written to the audit log."),
+            audit_lost: make.counter("shoal_audit_lost_total", "Lines that were to be in the audit log and are not."),
             origin_requests: make.counters("shoal_origin_requests_total", "Requests to origins.", &["kind"]),
             origin_retries: make.counter("shoal_origin_retries_total", "Requests to origins that were sent again."),
             peers_connected: make.gauge("shoal_peers_connected", "Peers connected on the control plane."),

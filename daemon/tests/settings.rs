@@ -120,6 +120,8 @@ fn each_setting_can_be_written_in_each_place() {
         "limit_down" => "1gbit",
         "limit_origin" => "26214400B/s",
         "mirror_connections" => "10",
+        "mirror_readers" => "12",
+        "audit_log" => "/var/log/audit",
         "drain" => "11s",
         "log_format" => "json",
         "log" => "debug",

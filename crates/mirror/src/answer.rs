@@ -66,9 +66,15 @@ fn warning_text(text: &str) -> HeaderValue {
     HeaderValue::try_from(format!("299 - \"{text}\"")).expect("it is plain ASCII")
 }
 
+/// The registry's form of an error.
+pub(crate) fn error_text(failure: &Failure, detail: &Value) -> String {
+    let (_, code) = failure.answer();
+    json!({ "errors": [{ "code": code, "message": failure.to_string(), "detail": detail }] }).to_string()
+}
+
 /// The answer to a request that failed. `detail` says what was asked for.
 pub(crate) fn failure(failure: &Failure, detail: &Value) -> Response<Body> {
-    let (status, code) = failure.answer();
+    let (status, _) = failure.answer();
     let mut builder = of(status).header(header::CONTENT_TYPE, "application/json");
     match failure {
         Failure::MethodUnsupported => builder = builder.header(header::ALLOW, "GET, HEAD"),
@@ -80,8 +86,7 @@ pub(crate) fn failure(failure: &Failure, detail: &Value) -> Response<Body> {
         }
         _ => {}
     }
-    let body = json!({ "errors": [{ "code": code, "message": failure.to_string(), "detail": detail }] });
-    let body = Bytes::from(body.to_string());
+    let body = Bytes::from(error_text(failure, detail));
     with(builder.header(header::CONTENT_LENGTH, body.len()), body)
 }
 

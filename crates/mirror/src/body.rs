@@ -13,7 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
-    ByteStream, Chunk, Failure, MirrorCounts, ReadEnded, counts::Held, loans::Loans, payload::Payload, wire::Flush,
+    ByteStream, Chunk, Failure, MirrorCounts, ReadEnded, chunk::Content, counts::Held, delivery::Delivery,
+    loans::Loans, payload::Payload, wire::Flush,
 };
 
 /// The body of an answer.
@@ -40,8 +41,7 @@ pub(crate) struct BlobBody {
     first: Option<Chunk>,
     length: u64,
     sent: u64,
-    /// What is sent, for the log.
-    about: Arc<str>,
+    delivery: Arc<Delivery>,
     flush: Arc<Flush>,
     loans: Arc<Loans>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -61,7 +61,13 @@ pub(crate) struct Surroundings {
 
 impl BlobBody {
     /// A body of `length` bytes, which are `first` and then `bytes`.
-    pub(crate) fn new(bytes: ByteStream, first: Option<Chunk>, length: u64, about: &str, around: Surroundings) -> Self {
+    pub(crate) fn new(
+        bytes: ByteStream,
+        first: Option<Chunk>,
+        length: u64,
+        delivery: Delivery,
+        around: Surroundings,
+    ) -> Self {
         let Surroundings { flush, loans, cut, counts, permit } = around;
         let held = Held::new(&counts, |counts| &counts.open_readers);
         Self {
@@ -69,7 +75,7 @@ impl BlobBody {
             first,
             length,
             sent: 0,
-            about: about.into(),
+            delivery: Arc::new(delivery),
             flush,
             loans,
             cut: Box::pin(cut.cancelled_owned()),
@@ -84,21 +90,18 @@ impl BlobBody {
         if self.sent == self.length {
             self.release();
         }
-        Frame::data(match chunk {
-            Chunk::Bytes(bytes) => {
-                self.counts.bytes_to_clients.fetch_add(bytes.len() as u64, Relaxed);
+        Frame::data(match chunk.content {
+            Content::Bytes(bytes) => {
+                self.delivery.sent(chunk.source, bytes.len() as u64);
                 Payload::Bytes(bytes)
             }
-            Chunk::Lent(lent) => self.loans.lend(lent, &self.about),
+            Content::Lent(lent) => self.loans.lend(lent, chunk.source, &self.delivery),
         })
     }
 
     fn end_short(&mut self, ended: &ReadEnded) {
         self.release();
-        self.counts.short_bodies.fetch_add(1, Relaxed);
-        tracing::warn!(
-            what = &*self.about, sent = self.sent, length = self.length, reason = ?ended.to_string(), "a body ends short"
-        );
+        self.delivery.ends_short(&ended.to_string());
     }
 
     fn release(&mut self) {
@@ -133,14 +136,19 @@ impl Drop for BlobBody {
         // One that broke has been counted as short.
         if self.bytes.is_some() && !self.loans.is_broken() {
             self.counts.abandoned_bodies.fetch_add(1, Relaxed);
-            tracing::debug!(what = &*self.about, sent = self.sent, length = self.length, "the client left a body");
+            tracing::debug!(
+                what = self.delivery.about(),
+                sent = self.sent,
+                length = self.length,
+                "the client left a body"
+            );
         }
     }
 }
 
 impl std::fmt::Debug for BlobBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobBody").field("about", &self.about).field("sent", &self.sent).finish_non_exhaustive()
+        f.debug_struct("BlobBody").field("delivery", &self.delivery).field("sent", &self.sent).finish_non_exhaustive()
     }
 }
 

@@ -4,13 +4,23 @@ use std::{fmt, fs::File, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-/// The next bytes of a blob.
+use crate::Source;
+
+/// The next bytes of a blob, and where they came from: the store, unless [`Chunk::from_source`] says otherwise.
+///
+/// Made of [`Bytes`] in memory, where they stay until the client's socket has taken them whole: 256 KiB or less. Or of what is
+/// [`Lent`] of a file, from which the system sends it; it takes no memory here. A few MiB or less, so that the library sees
+/// to it in time that they need not be waited for.
 #[derive(Clone, Debug)]
-pub enum Chunk {
-    /// In memory, where they stay until the client's socket has taken them whole: 256 KiB or less.
+pub struct Chunk {
+    pub(crate) content: Content,
+    /// `None` for what the mirror itself puts between the parts of a blob.
+    pub(crate) source: Option<Source>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
     Bytes(Bytes),
-    /// In a file, from which the system sends them. They take no memory here; a few MiB or less, so that the library sees to
-    /// it in time that they need not be waited for.
     Lent(Lent),
 }
 
@@ -58,10 +68,21 @@ impl Lent {
 }
 
 impl Chunk {
+    /// The same bytes, had from there.
+    #[must_use]
+    pub fn from_source(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// What the mirror itself says between the parts of a blob.
+    pub(crate) fn own(bytes: Bytes) -> Self {
+        Self { content: Content::Bytes(bytes), source: None }
+    }
+
     pub(crate) const fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Lent(lent) => lent.len(),
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Lent(lent) => lent.len(),
         }
     }
 
@@ -71,22 +92,22 @@ impl Chunk {
 
     /// Keeps `length` bytes at most.
     pub(crate) fn truncate(&mut self, length: u64) {
-        match self {
-            Self::Bytes(bytes) => bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX)),
-            Self::Lent(lent) => lent.range.end = lent.range.end.min(lent.range.start.saturating_add(length)),
+        match &mut self.content {
+            Content::Bytes(bytes) => bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX)),
+            Content::Lent(lent) => lent.range.end = lent.range.end.min(lent.range.start.saturating_add(length)),
         }
     }
 }
 
 impl From<Bytes> for Chunk {
     fn from(bytes: Bytes) -> Self {
-        Self::Bytes(bytes)
+        Self { content: Content::Bytes(bytes), source: Some(Source::Store) }
     }
 }
 
 impl From<Lent> for Chunk {
     fn from(lent: Lent) -> Self {
-        Self::Lent(lent)
+        Self { content: Content::Lent(lent), source: Some(Source::Store) }
     }
 }
 

@@ -1,6 +1,12 @@
 //! One connection, from its acceptance to its end.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, Read},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -13,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    MirrorConfig,
+    Failure, MirrorConfig, answer,
     loans::Loans,
     service::{Service, Shared},
     wire::{Flush, Wire},
@@ -51,7 +57,7 @@ pub(crate) async fn serve(
     }
     let socket = Arc::new(socket);
     let flush = Arc::new(Flush::default());
-    let loans = Arc::new(Loans::new(Arc::clone(&shared.counts)));
+    let loans = Arc::new(Loans::default());
     let wire = Wire::new(Arc::clone(&socket), Arc::clone(&flush), Arc::clone(&loans), shared.config.stall_timeout);
     let header_timeout = if admitted { shared.config.header_timeout } else { REFUSAL_TIMEOUT };
     let header_bytes = shared.config.max_header_bytes;
@@ -85,6 +91,23 @@ pub(crate) async fn serve(
     // Bodies and their readers go now; the socket stays until the client has had its say.
     drop(connection);
     close(&socket).await;
+}
+
+/// Tells a connection that there is no room, whatever it wants, and asks no more of it: it costs no task and no memory.
+pub(crate) fn turn_away(socket: &TcpStream, config: &MirrorConfig) {
+    let body = answer::error_text(&Failure::too_many_connections(config.max_connections), &serde_json::Value::Null);
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    );
+    // A socket that was just accepted has room for this. What its client has sent already is taken from it, or closing it
+    // would be a reset; one that takes nothing is no loss.
+    let socket = SockRef::from(socket);
+    let mut scrap = [0; 4 << 10];
+    let _ = (&*socket).read(&mut scrap);
+    let _ = socket.send(text.as_bytes());
+    let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
 fn prepare(socket: &TcpStream, config: &MirrorConfig) -> io::Result<()> {

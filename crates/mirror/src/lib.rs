@@ -8,16 +8,21 @@
 //! * [`Mirror`], [`MirrorConfig`]: the server and its limits;
 //! * [`Library`]: what it asks, with [`Ask`], [`Manifest`], [`BlobInfo`], [`ByteStream`], [`Chunk`], [`Relay`],
 //!   [`Relayed`];
+//! * [`Audit`], [`Answered`]: who is told what became of each request for content, with [`Item`], [`Source`], [`BySource`],
+//!   [`Verdict`];
 //! * [`Failure`]: every way in which a request can fail, and the one table of statuses and codes;
 //! * [`MirrorCounts`]: what a metrics page wants to know.
 
 mod answer;
+mod audit;
 mod body;
 mod chunk;
 mod conditions;
 mod config;
 mod connection;
 mod counts;
+mod delivery;
+mod entry;
 mod failure;
 mod library;
 mod loans;
@@ -27,13 +32,16 @@ mod payload;
 mod ranges;
 mod relay;
 mod service;
+mod source;
 mod target;
 mod transmit;
 mod wire;
 
+pub use audit::{Answered, Audit, Item, Verdict};
 pub use chunk::{Chunk, Lent, LentFile};
 pub use config::MirrorConfig;
 pub use counts::{MirrorCounts, RequestCount, Route};
 pub use failure::Failure;
 pub use library::{Ask, BlobInfo, ByteStream, Caller, Library, Manifest, ReadEnded, Relay, Relayed};
 pub use mirror::Mirror;
+pub use source::{BySource, Source};

@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use shoal_blob::{Digest, Reference, Repository};
 
-use crate::{Chunk, Failure};
+use crate::{Chunk, Failure, Source};
 
 /// The bytes of a range, in order. Dropping it ends the read.
 ///
@@ -79,6 +79,8 @@ pub struct Manifest {
     pub length: u64,
     /// The bytes as the origin sent them; may be `None` when only the head was asked for.
     pub bytes: Option<Bytes>,
+    /// Where it was had from.
+    pub source: Source,
     /// A word to the client, sent as a `Warning` header: that a tag's answer is remembered rather than fresh.
     pub warning: Option<String>,
 }
@@ -91,7 +93,7 @@ pub struct BlobInfo {
 }
 
 /// A listing that only the origin can give.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Relay {
     /// The tags of the repository.
     Tags,

@@ -12,35 +12,31 @@ use std::{
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use crate::{MirrorCounts, chunk::Lent, payload::Payload, transmit};
+use crate::{Source, chunk::Lent, delivery::Delivery, payload::Payload, transmit};
 
 /// Parts of files in the order in which they are to be sent.
 ///
 /// Invariant: together they are as long as the stand-ins that hyper holds for them. A body lends and gives hyper the stand-in
 /// in one step; the wire says to hyper that it has written what the system has sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Loans {
     queue: Mutex<VecDeque<Loan>>,
     broken: AtomicBool,
-    counts: Arc<MirrorCounts>,
 }
 
 #[derive(Debug)]
 struct Loan {
     lent: Lent,
-    /// What it is a part of, for the log.
-    about: Arc<str>,
+    source: Option<Source>,
+    /// What it is a part of.
+    delivery: Arc<Delivery>,
 }
 
 impl Loans {
-    pub(crate) const fn new(counts: Arc<MirrorCounts>) -> Self {
-        Self { queue: Mutex::new(VecDeque::new()), broken: AtomicBool::new(false), counts }
-    }
-
     /// Takes a part to be sent; what comes back stands in for it.
-    pub(crate) fn lend(&self, lent: Lent, about: &Arc<str>) -> Payload {
+    pub(crate) fn lend(&self, lent: Lent, source: Option<Source>, delivery: &Arc<Delivery>) -> Payload {
         let stand_in = Payload::Lent(usize::try_from(lent.len()).expect("a chunk is a few MiB"));
-        self.queue.lock().push_back(Loan { lent, about: Arc::clone(about) });
+        self.queue.lock().push_back(Loan { lent, source, delivery: Arc::clone(delivery) });
         stand_in
     }
 
@@ -52,20 +48,20 @@ impl Loans {
     /// whole then, and the body ends with it.
     pub(crate) fn send(&self, socket: &TcpStream, most: usize) -> io::Result<usize> {
         let mut queue = self.queue.lock();
-        let Some(Loan { lent, about }) = queue.front_mut() else {
+        let Some(Loan { lent, source, delivery }) = queue.front_mut() else {
             return Err(io::Error::other("there is a stand-in and nothing was lent for it"));
         };
         if !lent.file().may_send(lent.range()) {
-            return Err(self.broken(about, io::Error::other("the blob was withdrawn while it was sent")));
+            return Err(self.broken(delivery, io::Error::other("the blob was withdrawn while it was sent")));
         }
         let most = usize::try_from(lent.len()).unwrap_or(most).min(most);
         let sent = match transmit::transmit(socket, lent.file().file(), lent.range().start, most) {
-            Ok(0) => return Err(self.broken(about, io::Error::from(io::ErrorKind::UnexpectedEof))),
+            Ok(0) => return Err(self.broken(delivery, io::Error::from(io::ErrorKind::UnexpectedEof))),
             Ok(sent) => sent,
             Err(error) if is_of_the_socket(&error) => return Err(error),
-            Err(error) => return Err(self.broken(about, error)),
+            Err(error) => return Err(self.broken(delivery, error)),
         };
-        self.counts.bytes_to_clients.fetch_add(sent as u64, Relaxed);
+        delivery.sent(*source, sent as u64);
         lent.advance(sent as u64);
         if lent.len() == 0 {
             queue.pop_front();
@@ -83,10 +79,9 @@ impl Loans {
         self.broken.load(Relaxed)
     }
 
-    fn broken(&self, about: &str, error: io::Error) -> io::Error {
+    fn broken(&self, delivery: &Delivery, error: io::Error) -> io::Error {
         self.broken.store(true, Relaxed);
-        self.counts.short_bodies.fetch_add(1, Relaxed);
-        tracing::warn!(what = about, reason = %error, "a body ends short");
+        delivery.ends_short(&error.to_string());
         error
     }
 }

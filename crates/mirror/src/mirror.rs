@@ -12,13 +12,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Library, MirrorConfig, MirrorCounts,
+    Audit, Library, MirrorConfig, MirrorCounts,
     connection::{self, Endings},
     counts::Held,
     service::Shared,
 };
 
-/// How many connections beyond the limit are told so at once; those beyond these are closed without a word.
+/// How many connections beyond the limit are listened to at once before they are told so; those beyond these are told so at
+/// once and closed.
 const MOST_REFUSALS: usize = 64;
 /// How long bodies that are ended short may take to flush what they had given.
 const CUT_GRACE: Duration = Duration::from_secs(5);
@@ -52,8 +53,19 @@ impl Mirror {
                 readers: room(config.max_readers),
                 counts: Arc::new(MirrorCounts::new()),
                 config,
+                audit: None,
             }),
         })
+    }
+
+    /// The same, telling `audit` what became of each request for a manifest or a blob.
+    ///
+    /// # Panics
+    /// When it serves already.
+    #[must_use]
+    pub fn told_to(mut self, audit: Arc<dyn Audit>) -> Self {
+        Arc::get_mut(&mut self.shared).expect("no connection has it yet").audit = Some(audit);
+        self
     }
 
     /// What has been counted so far; it goes on counting.
@@ -111,6 +123,8 @@ impl Mirror {
                 connection::serve(shared, socket, address, false, endings).await;
                 drop(permit);
             });
+        } else {
+            connection::turn_away(&socket, &shared.config);
         }
     }
 }

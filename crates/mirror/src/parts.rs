@@ -92,7 +92,7 @@ impl Shape {
                 }
             }
         });
-        parts.flatten().chain(stream::iter([Ok(Chunk::from(self.epilogue))])).boxed()
+        parts.flatten().chain(stream::iter([Ok(Chunk::own(self.epilogue))])).boxed()
     }
 }
 
@@ -102,7 +102,7 @@ fn content_range(range: &Range<u64>, blob: u64) -> String {
 
 async fn begun(preface: Bytes, mut bytes: ByteStream) -> ByteStream {
     match bytes.next().await {
-        Some(Ok(first)) => stream::iter([Ok(Chunk::from(preface)), Ok(first)]).chain(bytes).boxed(),
+        Some(Ok(first)) => stream::iter([Ok(Chunk::own(preface)), Ok(first)]).chain(bytes).boxed(),
         Some(Err(ended)) => stream::iter([Err(ended)]).boxed(),
         None => bytes,
     }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering::Relaxed, time::Dur
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderValue, Method, Response, header, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use serde_json::json;
 use shoal_blob::{Digest, Reference};
 use tokio::{
@@ -14,9 +14,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Ask, ByteStream, Caller, Chunk, Failure, Library, MirrorConfig, MirrorCounts, Relay, Route, answer,
+    Ask, Audit, BySource, ByteStream, Caller, Chunk, Failure, Library, MirrorConfig, MirrorCounts, Relay, Route,
+    Source, Verdict, answer,
     body::{BlobBody, Body, Surroundings},
     conditions,
+    delivery::Delivery,
+    entry::Entry,
     loans::Loans,
     parts::Shape,
     ranges::{self, Wanted},
@@ -31,6 +34,17 @@ pub(crate) struct Shared {
     pub(crate) config: MirrorConfig,
     pub(crate) counts: Arc<MirrorCounts>,
     pub(crate) readers: Arc<Semaphore>,
+    pub(crate) audit: Option<Arc<dyn Audit>>,
+}
+
+/// An answer, and where a manifest in it was had from.
+type Found = (Response<Body>, Option<Source>);
+
+/// A request for a blob.
+struct Asked<'a> {
+    head: &'a Parts,
+    named: &'a Named,
+    deadline: Instant,
 }
 
 /// Answers the requests of one connection.
@@ -49,15 +63,18 @@ impl Service {
     pub(crate) async fn answer(&self, head: Parts) -> Response<Body> {
         let deadline = Instant::now() + self.shared.config.answer_within;
         let target = self.target(&head);
-        let found = match &target {
-            Ok(target) => self.in_time(deadline, self.find(&head, target, deadline)).await,
-            Err(failure) => Err(failure.clone()),
-        };
         let named = match &target {
             Ok(Target::Named(named)) => Some(named),
             _ => None,
         };
-        let mut response = found.unwrap_or_else(|failure| {
+        let audit = self.shared.audit.as_ref().zip(named);
+        let mut told = audit.and_then(|(audit, named)| Entry::of(audit, &head, named, self.address));
+        let found = match &target {
+            Ok(target) => self.in_time(deadline, self.find(&head, target, deadline, &mut told)).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        let refused = found.as_ref().err().map(|failure| failure.answer().1);
+        let (mut response, source) = found.unwrap_or_else(|failure| {
             self.log(&head, named, &failure);
             let detail = named.map(|named| {
                 json!({
@@ -66,7 +83,7 @@ impl Service {
                     "reference": named.reference(),
                 })
             });
-            answer::failure(&failure, &detail.into())
+            (answer::failure(&failure, &detail.into()), None)
         });
         if let Some(namespace) = named.and_then(|named| named.namespace.as_deref()) {
             let value = HeaderValue::try_from(namespace).expect("the grammar of a registry is plain ASCII");
@@ -74,16 +91,29 @@ impl Service {
         }
         let route = target.as_ref().map_or(Route::Other, Target::route);
         self.shared.counts.answered(route, response.status());
-        if let (Body::Whole(Some(bytes)), true) = (response.body(), head.method == Method::GET) {
-            self.shared.counts.bytes_to_clients.fetch_add(bytes.len() as u64, Relaxed);
+        let bytes = match response.body() {
+            Body::Whole(Some(bytes)) if head.method == Method::GET => bytes.len() as u64,
+            _ => 0,
+        };
+        self.shared.counts.bytes_to_clients.fetch_add(bytes, Relaxed);
+        // A blob's body tells it when it has ended.
+        if let Some(mut told) = told {
+            told.status(response.status());
+            let from = source.map_or_else(BySource::default, |source| BySource::all_from(source, bytes));
+            let verdict = match refused {
+                Some(code) => Verdict::Refused(code),
+                None if response.status() == StatusCode::NOT_MODIFIED => Verdict::NotModified,
+                None => Verdict::Served,
+            };
+            // What says why it was refused is no content.
+            told.tell(if refused.is_some() { 0 } else { bytes }, from, verdict);
         }
         response
     }
 
     fn target(&self, head: &Parts) -> Result<Target, Failure> {
         if !self.admitted {
-            let reason = format!("{} connections are open, which is the limit", self.shared.config.max_connections);
-            return Err(Failure::Overloaded { reason });
+            return Err(Failure::too_many_connections(self.shared.config.max_connections));
         }
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Failure::MethodUnsupported);
@@ -95,8 +125,8 @@ impl Service {
     async fn in_time(
         &self,
         deadline: Instant,
-        work: impl Future<Output = Result<Response<Body>, Failure>>,
-    ) -> Result<Response<Body>, Failure> {
+        work: impl Future<Output = Result<Found, Failure>>,
+    ) -> Result<Found, Failure> {
         tokio::select! {
             biased;
             done = timeout_at(deadline, work) => done.unwrap_or_else(|_| {
@@ -107,9 +137,15 @@ impl Service {
         }
     }
 
-    async fn find(&self, head: &Parts, target: &Target, deadline: Instant) -> Result<Response<Body>, Failure> {
+    async fn find(
+        &self,
+        head: &Parts,
+        target: &Target,
+        deadline: Instant,
+        told: &mut Option<Entry>,
+    ) -> Result<Found, Failure> {
         let Target::Named(named) = target else {
-            return Ok(answer::ping());
+            return Ok((answer::ping(), None));
         };
         let mut authorization = head.headers.get(header::AUTHORIZATION).cloned();
         if let Some(secret) = &mut authorization {
@@ -118,26 +154,39 @@ impl Service {
         let caller = Caller { address: self.address, authorization };
         let ask = Ask { repository: named.repository.clone(), caller };
         match &named.what {
-            What::Manifest(reference) => self.manifest(head, &ask, reference).await,
-            What::Blob(digest) => self.blob(head, named, Arc::new(ask), *digest, deadline).await,
-            What::Listing(listing) => self.listing(head, named, &ask, listing).await,
+            What::Manifest(reference) => self.manifest(head, &ask, reference, told).await,
+            What::Blob(digest) => {
+                let asked = Asked { head, named, deadline };
+                Ok((self.blob(asked, Arc::new(ask), *digest, told).await?, None))
+            }
+            What::Listing(listing) => Ok((self.listing(head, named, &ask, listing).await?, None)),
         }
     }
 
-    async fn manifest(&self, head: &Parts, ask: &Ask, reference: &Reference) -> Result<Response<Body>, Failure> {
+    async fn manifest(
+        &self,
+        head: &Parts,
+        ask: &Ask,
+        reference: &Reference,
+        told: &mut Option<Entry>,
+    ) -> Result<Found, Failure> {
         let manifest = self.shared.library.manifest(ask, reference, head.method == Method::HEAD).await?;
         if let Reference::Digest(asked) = reference
             && *asked != manifest.digest
         {
             return Err(Failure::Internal { reason: format!("{} was found for {asked}", manifest.digest) });
         }
+        if let Some(told) = told {
+            told.led_to(manifest.digest);
+        }
+        let source = Some(manifest.source);
         if let Some(warning) = &manifest.warning {
             tracing::warn!(repository = %ask.repository, %reference, warning = ?warning, "a remembered manifest is served");
         }
         if conditions::is_known(&head.headers, &conditions::etag(&manifest.digest)) {
-            return Ok(answer::not_modified(&manifest.digest));
+            return Ok((answer::not_modified(&manifest.digest), source));
         }
-        answer::manifest(manifest, &head.method)
+        Ok((answer::manifest(manifest, &head.method)?, source))
     }
 
     async fn listing(&self, head: &Parts, named: &Named, ask: &Ask, what: &Relay) -> Result<Response<Body>, Failure> {
@@ -147,13 +196,12 @@ impl Service {
 
     async fn blob(
         &self,
-        head: &Parts,
-        named: &Named,
+        asked: Asked<'_>,
         ask: Arc<Ask>,
         digest: Digest,
-        deadline: Instant,
+        told: &mut Option<Entry>,
     ) -> Result<Response<Body>, Failure> {
-        let shared = &self.shared;
+        let (shared, Asked { head, named, deadline }) = (&self.shared, asked);
         let length = shared.library.blob(&ask, &digest).await?.length;
         let etag = conditions::etag(&digest);
         if conditions::is_known(&head.headers, &etag) {
@@ -162,7 +210,7 @@ impl Service {
         let ranged = head.method == Method::GET && conditions::range_counts(&head.headers, &etag);
         let wanted = if ranged { ranges::wanted(&head.headers, length)? } else { Wanted::Whole };
         let mut shape = Shape::new(&digest, length, wanted);
-        let size = shape.length;
+        let (size, status) = (shape.length, shape.status);
         let mut builder = answer::about(shape.status, &digest)
             .header(header::CONTENT_TYPE, &shape.content_type)
             .header(header::CONTENT_LENGTH, size)
@@ -191,7 +239,12 @@ impl Service {
             counts: Arc::clone(&shared.counts),
             permit,
         };
-        Ok(answer::with(builder, Body::Blob(Box::new(BlobBody::new(bytes, first, size, &about, around)))))
+        let mut told = told.take();
+        if let Some(told) = &mut told {
+            told.status(status);
+        }
+        let delivery = Delivery::new(about, size, Arc::clone(&shared.counts), told);
+        Ok(answer::with(builder, Body::Blob(Box::new(BlobBody::new(bytes, first, size, delivery, around)))))
     }
 
     /// Says what was asked for, by whom, and what went wrong. Text from the network is escaped by its `Debug` form.

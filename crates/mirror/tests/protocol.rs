@@ -112,7 +112,7 @@ async fn what_does_not_fit_gets_its_status_and_code() {
         (Method::PUT, "/v2/a/manifests/v1".to_owned(), 405, "UNSUPPORTED"),
         (Method::DELETE, format!("/v2/a/blobs/{digest}"), 405, "UNSUPPORTED"),
         (Method::GET, "/v2/a/blobs/sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
-        (Method::GET, "/v2/a/manifests/-x".to_owned(), 400, "MANIFEST_INVALID"),
+        (Method::GET, "/v2/a/manifests/-x".to_owned(), 404, "MANIFEST_UNKNOWN"),
         (Method::GET, format!("/v2/UPPER/blobs/{digest}"), 400, "NAME_INVALID"),
         (Method::GET, format!("/v2/a/blobs/{digest}?ns=a.io&ns=b.io"), 400, "NAME_INVALID"),
         (Method::GET, format!("/v2/a/blobs/{digest}?ns=a.io/b"), 400, "NAME_INVALID"),

@@ -18,7 +18,7 @@ pub(crate) enum Asked {
     /// `/v2/<name>/tags/list`
     Tags { repository: String },
     /// `/v2/<name>/referrers/<digest>`
-    Referrers { repository: String },
+    Referrers { repository: String, digest: Digest },
 }
 
 impl Asked {
@@ -43,7 +43,7 @@ impl Asked {
             }
             "blobs" => named.and_then(|()| Ok(Self::Blob { repository, digest: digest()? })),
             "tags" if last == "list" => named.map(|()| Self::Tags { repository }),
-            "referrers" => named.and_then(|()| digest()).map(|_| Self::Referrers { repository }),
+            "referrers" => named.and_then(|()| Ok(Self::Referrers { repository, digest: digest()? })),
             _ => Err(Fault::no_route(path)),
         }
     }
@@ -55,7 +55,7 @@ impl Asked {
             Self::Manifest { repository, .. }
             | Self::Blob { repository, .. }
             | Self::Tags { repository }
-            | Self::Referrers { repository } => Some(repository),
+            | Self::Referrers { repository, .. } => Some(repository),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
+use serde_json::Value;
 use shoal_blob::{Algorithm, Digest, NameError, Reference, Repository};
 
-use crate::{Artifact, Blob, blob::digest_of};
+use crate::{Artifact, Blob, blob::digest_of, referrer};
 
 /// Why an artifact cannot be held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,8 @@ pub(crate) struct Catalog {
 pub(crate) struct Shelf {
     tags: BTreeMap<String, Digest>,
     manifests: HashMap<Digest, Manifest>,
+    /// The digests of those that name another as their subject, in the order in which they were put in.
+    referrers: Vec<Digest>,
     blobs: HashMap<Digest, Blob>,
 }
 
@@ -56,6 +59,9 @@ impl Catalog {
             let (media_type, bytes) = (artifact.media_type.clone(), artifact.manifest.clone());
             shelf.manifests.insert(digest, Manifest { digest, media_type, bytes });
         }
+        if referrer::subject(&artifact.manifest).is_some() && !shelf.referrers.contains(&artifact.manifest_digest) {
+            shelf.referrers.push(artifact.manifest_digest);
+        }
         for tag in &artifact.tags {
             shelf.tags.insert(tag.clone(), artifact.manifest_digest);
         }
@@ -75,6 +81,12 @@ impl Shelf {
             Reference::Digest(digest) => digest,
         };
         self.manifests.get(digest)
+    }
+
+    /// The descriptors of the manifests that name this one as their subject, whether it is here or not.
+    pub(crate) fn referrers(&self, subject: &Digest) -> Vec<Value> {
+        let all = self.referrers.iter().filter_map(|digest| self.manifests.get(digest));
+        all.filter_map(|manifest| referrer::descriptor(manifest, subject)).collect()
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> Option<&Blob> {

@@ -39,6 +39,7 @@ mod ledger;
 mod model;
 mod noise;
 mod pacer;
+mod referrer;
 mod refusal;
 mod registry;
 mod service;

@@ -28,6 +28,7 @@ use crate::{
 
 /// The most tags in one answer.
 const MOST_TAGS: usize = 1000;
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The registry as its connections see it.
@@ -154,10 +155,7 @@ impl Service {
             Asked::Manifest { repository, reference } => self.manifest(call, repository, reference),
             Asked::Blob { repository, digest } => self.blob(call, repository, digest),
             Asked::Tags { repository } => self.tags(call, repository),
-            Asked::Referrers { .. } => {
-                let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] });
-                Ok(answer::json_response(StatusCode::OK, INDEX, &index))
-            }
+            Asked::Referrers { repository, digest } => Ok(self.referrers(call, repository, digest)),
         }
     }
 
@@ -269,6 +267,22 @@ impl Service {
             response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
         }
         Ok(response)
+    }
+
+    /// A list, empty where there is nothing to list, filtered by the type that was asked for.
+    fn referrers(&self, call: &Call<'_>, repository: &str, subject: &Digest) -> Response<Body> {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let mut manifests = catalog.shelf(repository).map(|shelf| shelf.referrers(subject)).unwrap_or_default();
+        let wanted = call.query().find(|(key, _)| key == "artifactType").map(|(_, value)| value);
+        if let Some(wanted) = &wanted {
+            manifests.retain(|manifest| manifest["artifactType"] == **wanted);
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        let mut response = answer::json_response(StatusCode::OK, INDEX, &index);
+        if wanted.is_some() {
+            response.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+        }
+        response
     }
 
     fn enter_denied(&self, call: &Call<'_>, denied: &Denied) {

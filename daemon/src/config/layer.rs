@@ -115,6 +115,14 @@ pub struct Layer {
     #[arg(long, env = "SHOAL_MIRROR_CONNECTIONS", value_name = "COUNT")]
     pub mirror_connections: Option<Count>,
 
+    /// How many bodies of blobs the mirror sends at once; requests beyond are answered 503
+    #[arg(long, env = "SHOAL_MIRROR_READERS", value_name = "COUNT")]
+    pub mirror_readers: Option<Count>,
+
+    /// A file to which a line of JSON is added for each manifest and blob that a client was answered; opened anew on SIGHUP
+    #[arg(long, env = "SHOAL_AUDIT_LOG", value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+
     /// How long open downloads may go on after SIGTERM, 10m at most; a second signal ends at once
     #[arg(long, env = "SHOAL_DRAIN", value_name = "DURATION")]
     pub drain: Option<Span>,
@@ -168,6 +176,7 @@ impl Layer {
             limit_down: Some(Rate(None)),
             limit_origin: Some(Rate(None)),
             mirror_connections: count(1024),
+            mirror_readers: count(512),
             drain: Some(Span(Duration::from_secs(30))),
             log_format: Some(LogFormat::Human),
             log: Some(Directives("info".to_owned())),
@@ -215,6 +224,8 @@ impl Layer {
             limit_down: self.limit_down.or(below.limit_down),
             limit_origin: self.limit_origin.or(below.limit_origin),
             mirror_connections: self.mirror_connections.or(below.mirror_connections),
+            mirror_readers: self.mirror_readers.or(below.mirror_readers),
+            audit_log: self.audit_log.or(below.audit_log),
             drain: self.drain.or(below.drain),
             log_format: self.log_format.or(below.log_format),
             log: self.log.or(below.log),

@@ -24,8 +24,8 @@ pub use value::{
 };
 
 /// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
-/// for the contents of those files as well.
-const LIVE: [&str; 16] = [
+/// for the contents of those files as well; `audit_log` is opened anew.
+const LIVE: [&str; 17] = [
     "cluster_key_file",
     "registry",
     "registries",
@@ -42,6 +42,7 @@ const LIVE: [&str; 16] = [
     "limit_up",
     "limit_down",
     "limit_origin",
+    "audit_log",
 ];
 
 fn is_live(setting: &str) -> bool {

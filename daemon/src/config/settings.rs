@@ -61,6 +61,10 @@ pub struct Settings {
     pub limit_origin: Option<Rate>,
     /// Connections that the mirror serves at once.
     pub mirror_connections: usize,
+    /// Bodies of blobs that it sends at once.
+    pub mirror_readers: usize,
+    /// Where each answer is written down.
+    pub audit_log: Option<PathBuf>,
     /// How long open downloads may go on after SIGTERM.
     pub drain: Duration,
     /// How log lines look.
@@ -108,6 +112,8 @@ impl Settings {
             limit_down: said.limit_down.expect(has_default).0,
             limit_origin: said.limit_origin.expect(has_default).0,
             mirror_connections: said.mirror_connections.expect(has_default).0.get().into(),
+            mirror_readers: said.mirror_readers.expect(has_default).0.get().into(),
+            audit_log: said.audit_log,
             drain: said.drain.expect(has_default).0,
             log_format: said.log_format.expect(has_default),
             log: said.log.expect(has_default).0,

@@ -143,6 +143,20 @@ here is *private*, and one has to say who may read it through this node; without
 * `node`: whoever reaches the mirror's port may read. podman, CRI-O and Docker send no token to a mirror, so for them
   private content needs this.
 
+## The audit log
+
+With `audit_log` each request for a manifest or a blob is one line of JSON, written when its answer has ended:
+
+```json
+{"time":"2026-03-01T09:30:12.345Z","caller":"127.0.0.1:41874","method":"GET","kind":"blob","registry":"ghcr.io","repository":"models/a","reference":"sha256:…","digest":"sha256:…","range":"bytes=0-","status":206,"bytes":4194304,"from":{"store":0,"peers":4194304,"origin":0},"verdict":"left","took_ms":118}
+```
+
+`reference` is what was asked for and `digest` what that was; `bytes` were handed to the connection, and `from` says where they
+came from: they were in this node's store when the request came, or came meanwhile from peers or from the registry. `verdict` is
+`served`, `not_modified`, `short` (the mirror ended the body so that the client goes on elsewhere), `left` (the client did: containerd
+does so with each part of a layer) or `refused`, with the `code` of the error. Lines never hold up a pull: what the disk does not take in
+time is lost and counted in `shoal_audit_lost_total`. To rotate, move the file away and send SIGHUP.
+
 ## The cluster key
 
 `(umask 077; shoal key new > cluster.key)` makes one. Every node has the same file; a file that others may read is

@@ -52,6 +52,7 @@ impl Figures for NodeFigures {
         set(&metrics.mirror_connections, self.mirror.open_connections());
         catch_up(&metrics.mirror_connections_refused, self.mirror.refused_connections());
         catch_up(&metrics.mirror_short_bodies, self.mirror.short_bodies());
+        catch_up(&metrics.mirror_abandoned_bodies, self.mirror.abandoned_bodies());
         for count in self.mirror.requests() {
             let labels = [count.route.label(), count.status.as_str()];
             catch_up(&metrics.mirror_requests.with_label_values(&labels), count.count);

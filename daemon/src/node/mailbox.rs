@@ -39,6 +39,11 @@ pub(super) enum Told {
         digest: Digest,
         reader: ReaderId,
     },
+    /// A reader has waited in vain, and ends.
+    Stalled {
+        digest: Digest,
+        failure: Failure,
+    },
     /// The store has made room for a blob, or found what it has of it and checked it.
     Admitted {
         digest: Digest,

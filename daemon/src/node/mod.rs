@@ -3,6 +3,7 @@
 //! * [`Node`]: the whole, as `main` starts and ends it;
 //! * `engine`: the one owner of all decisions, and `mailbox`, what it is told;
 //! * `library`, `access`, `reader`: what clients of the mirror get, and who may;
+//! * `questions`: what several clients ask the origin at once;
 //! * `receiving`, `reading`: pieces on their way in, from peers and from the origin;
 //! * `book`, `shelf`, `tally`: what is known of a blob's chain, of its pieces, of where its bytes came from.
 
@@ -17,6 +18,7 @@ mod identity;
 mod library;
 mod mailbox;
 mod papers;
+mod questions;
 mod reader;
 mod reading;
 mod receiving;
@@ -53,9 +55,11 @@ use self::{
     figures::NodeFigures,
     library::NodeLibrary,
     mailbox::{Mailbox, Told},
+    questions::Questions,
 };
 use crate::{
     admin::{self, Admin},
+    audit::{AuditFile, AuditLog},
     config::Settings,
     metrics::Metrics,
 };
@@ -73,6 +77,7 @@ pub struct Node {
     store: Store,
     origins: Origins,
     door: Arc<Door>,
+    audit: Arc<AuditLog>,
     planes: Option<Planes>,
     keys: Mutex<Option<ClusterKeys>>,
     limits: watch::Sender<Limits>,
@@ -143,6 +148,8 @@ impl Node {
         tokio::spawn(engine.run(words));
         tokio::spawn(keep_room(store.clone()));
 
+        let audit = settings.audit_log.as_deref().map(AuditFile::open).transpose()?;
+        let audit = Arc::new(AuditLog::start(audit, metrics.clone())?);
         let library = NodeLibrary {
             store: store.clone(),
             origins: origins.clone(),
@@ -150,13 +157,17 @@ impl Node {
             mailbox: mailbox.clone(),
             metrics: metrics.clone(),
             readers: AtomicU64::new(0),
+            manifests: Questions::default(),
+            heads: Questions::default(),
+            listings: Questions::default(),
         };
         let config = MirrorConfig {
             max_connections: settings.mirror_connections,
+            max_readers: settings.mirror_readers,
             drain: settings.drain,
             ..MirrorConfig::default()
         };
-        let mirror = Mirror::new(Arc::new(library), config)?;
+        let mirror = Mirror::new(Arc::new(library), config)?.told_to(audit.clone());
         let figures = NodeFigures {
             store: store.clone(),
             origins: origins.clone(),
@@ -173,6 +184,7 @@ impl Node {
             store,
             origins,
             door,
+            audit,
             planes,
             keys: Mutex::new(settings.cluster_keys.clone()),
             limits,
@@ -210,12 +222,15 @@ impl Node {
         self.ready.clone()
     }
 
-    /// Takes over what is live of these settings: registries and their credentials, cluster keys, limits.
+    /// Takes over what is live of these settings: registries and their credentials, cluster keys, limits, and the audit log,
+    /// which is opened anew.
     ///
     /// # Errors
-    /// When a registry's configuration cannot be used; nothing has changed then.
+    /// When a registry's configuration or the audit log cannot be used; nothing has changed then.
     pub fn reload(&self, settings: Settings) -> anyhow::Result<()> {
+        let audit = settings.audit_log.as_deref().map(AuditFile::open).transpose()?;
         self.origins.reload(settings.registries.clone(), policy(&settings))?;
+        self.audit.go_over_to(audit);
         self.door.reload(settings.allow_any_registry);
         self.limits.send_replace(limits(&settings));
         if let Some(planes) = &self.planes {
@@ -248,7 +263,10 @@ impl Node {
             planes.endpoint.close(FAREWELL).await;
             let _ = tokio::time::timeout(FAREWELL, planes.discovery.shutdown()).await;
         }
-        let store = self.store;
+        let (store, audit) = (self.store, self.audit);
+        if tokio::task::spawn_blocking(move || audit.close(FAREWELL)).await.is_err() {
+            tracing::error!("the end of the audit log may be missing");
+        }
         match tokio::task::spawn_blocking(move || store.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store could not be closed cleanly; it will be checked"),

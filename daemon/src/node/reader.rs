@@ -3,7 +3,8 @@
 use std::{fs::File, ops::Range, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use shoal_mirror::{ByteStream, Chunk, Failure, Lent, LentFile, ReadEnded};
+use shoal_blob::PieceSet;
+use shoal_mirror::{ByteStream, Chunk, Failure, Lent, LentFile, ReadEnded, Source};
 use shoal_swarm::trade::ReaderId;
 use tokio::sync::watch;
 
@@ -16,13 +17,16 @@ use super::{
 const LEND: u64 = 1 << 20;
 /// How much is read at a time where the store has no file to lend.
 const READ: u64 = 256 << 10;
-/// A reader for which nothing came, of any piece, for so long ends short: its client then goes on at the origin.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// A reader for which nothing came, not a byte of any piece, for so long ends short: its client then goes on at the origin.
+/// Long enough for a second seed where the first had nothing for 10 s.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
 
 struct Reader {
     shelf: Arc<Shelf>,
     standing: watch::Receiver<Standing>,
     rest: Range<u64>,
+    /// What was stored when it began; `None` for a complete blob.
+    here: Option<PieceSet>,
     /// The data file, where it can be lent.
     file: Option<Arc<OnShelf>>,
     /// Tells the engine where the reader is; `None` for a complete blob, where nobody needs to know.
@@ -64,7 +68,8 @@ pub(super) fn read(shelf: Arc<Shelf>, range: Range<u64>, mailbox: Option<(Reader
         None
     });
     let file = file.map(|lent| Arc::new(OnShelf(lent)));
-    let reader = Reader { standing: shelf.watch(), shelf, rest: range, file, place };
+    let here = place.is_some().then(|| shelf.blob().pieces());
+    let reader = Reader { standing: shelf.watch(), shelf, rest: range, here, file, place };
     stream::try_unfold(reader, |mut reader| async move {
         match reader.next().await {
             Ok(Some(chunk)) => Ok(Some((chunk, reader))),
@@ -94,12 +99,20 @@ impl Reader {
             if self.shelf.may_read(piece) {
                 break;
             }
+            let came = self.shelf.sources.all();
             match tokio::time::timeout(STALLED_AFTER, self.standing.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Failure::Draining),
+                // A large piece over a slow link.
+                Err(_) if self.shelf.sources.all() > came => {}
                 Err(_) => {
-                    let reason = format!("no piece of {} came for {STALLED_AFTER:?}", self.shelf.digest());
-                    return Err(Failure::Stalled { reason });
+                    let digest = *self.shelf.digest();
+                    let failure =
+                        Failure::Stalled { reason: format!("nothing of {digest} came for {STALLED_AFTER:?}") };
+                    if let Some(place) = &self.place {
+                        place.mailbox.tell(Told::Stalled { digest, failure: failure.clone() });
+                    }
+                    return Err(failure);
                 }
             }
         }
@@ -107,7 +120,8 @@ impl Reader {
         let end = self.rest.end.min(layout.byte_range(piece).end).min(self.rest.start + step);
         let chunk = self.chunk(self.rest.start..end).await?;
         self.rest.start = end;
-        Ok(Some(chunk))
+        let source = self.here.as_ref().map_or(Source::Store, |here| self.shelf.source(here, piece));
+        Ok(Some(chunk.from_source(source)))
     }
 
     /// Bytes that may be read. What has to come from the disk is waited for on a thread that may block.

@@ -59,6 +59,7 @@ pub(super) async fn receive(
 /// Puts a verified piece into the store.
 pub(super) fn store(shelf: &Shelf, verified: shoal_blob::VerifiedPiece, from: Source) -> Told {
     let digest = *shelf.digest();
+    shelf.comes(verified.index(), from);
     match tokio::task::block_in_place(|| shelf.blob().put(&verified)) {
         Ok(()) => {
             sync_if_due(shelf.blob());

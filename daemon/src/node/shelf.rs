@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use shoal_blob::{Digest, Layout, PieceIndex, Spares};
+use parking_lot::Mutex;
+use shoal_blob::{Digest, Layout, PieceIndex, PieceSet, Spares};
 use shoal_mirror::Failure;
 use shoal_store::{Blob, InUse, Lent, StoreError};
 use shoal_swarm::trade::Source;
@@ -43,6 +44,11 @@ impl Sources {
     pub(super) fn of_peers(&self) -> u64 {
         self.peers.load(Ordering::Relaxed)
     }
+
+    /// All that has come.
+    pub(super) fn all(&self) -> u64 {
+        self.of_origin() + self.of_peers()
+    }
 }
 
 /// A blob in use: it is not evicted while this exists.
@@ -50,13 +56,16 @@ pub(super) struct Shelf {
     held: InUse,
     standing: watch::Sender<Standing>,
     pub(super) sources: Arc<Sources>,
+    /// The pieces that the origin brought since this exists.
+    from_origin: Mutex<PieceSet>,
     /// Memory for pieces on their way in.
     pub(super) spares: Spares,
 }
 
 impl Shelf {
     pub(super) fn new(held: InUse, sources: Arc<Sources>) -> Self {
-        Self { held, standing: watch::Sender::default(), sources, spares: Spares::default() }
+        let from_origin = Mutex::new(PieceSet::none_of(held.blob().layout()));
+        Self { held, standing: watch::Sender::default(), sources, from_origin, spares: Spares::default() }
     }
 
     pub(super) fn blob(&self) -> &Arc<Blob> {
@@ -85,6 +94,26 @@ impl Shelf {
     pub(super) fn may_read(&self, piece: PieceIndex) -> bool {
         let blob = self.blob();
         blob.has(piece) && (piece != self.layout().last() || blob.is_complete())
+    }
+
+    /// Notes where a piece comes from that is about to be stored.
+    pub(super) fn comes(&self, piece: PieceIndex, from: Source) {
+        let mut from_origin = self.from_origin.lock();
+        match from {
+            Source::Origin => from_origin.insert(piece.get()),
+            Source::Neighbour(_) => from_origin.remove(piece.get()),
+        };
+    }
+
+    /// Where a piece came from, for a reader that began when `here` were stored.
+    pub(super) fn source(&self, here: &PieceSet, piece: PieceIndex) -> shoal_mirror::Source {
+        if here.has(piece) {
+            shoal_mirror::Source::Store
+        } else if self.from_origin.lock().has(piece) {
+            shoal_mirror::Source::Origin
+        } else {
+            shoal_mirror::Source::Peers
+        }
     }
 
     pub(super) fn arrived(&self) {

@@ -51,7 +51,7 @@ async fn what_cannot_be_served_is_answered_as_the_specification_says() {
         (format!("models/c/blobs/{OTHER}"), &gone, none(), 502, "UNAVAILABLE", "models/c"),
         ("models/d/manifests/v1".to_owned(), &elsewhere, none(), 403, "DENIED", "models/d"),
         ("models/e/manifests/nothing".to_owned(), &here, none(), 404, "MANIFEST_UNKNOWN", "models/e"),
-        ("models/f/manifests/.dot".to_owned(), &here, none(), 400, "MANIFEST_INVALID", "models/f"),
+        ("models/f/manifests/.dot".to_owned(), &here, none(), 404, "MANIFEST_UNKNOWN", "models/f"),
         (format!("models/big/manifests/{TAG}"), &here, none(), 502, "MANIFEST_INVALID", "models/big"),
         (format!("models/big/manifests/{big_digest}"), &here, none(), 502, "MANIFEST_INVALID", "models/big"),
         (

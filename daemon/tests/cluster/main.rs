@@ -4,10 +4,14 @@
 
 #![allow(clippy::unwrap_used)] // Functions beside the tests are tests as well, which the lint cannot see.
 
+mod audit;
 mod bad_input;
 mod blame;
+mod conformance;
+mod conversation;
 mod cut_through;
 mod drain;
+mod failing_well;
 mod fan_out;
 mod faults;
 mod flaky_origin;
@@ -15,9 +19,12 @@ mod lease;
 mod rates;
 mod reload;
 mod resume;
+mod rude_clients;
 mod secrets;
 mod side_by_side;
+mod side_readers;
 mod store_limits;
 mod strangers;
 mod support;
+mod tags;
 mod wrong_peer;

@@ -15,8 +15,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::Digest as _;
 use shoal_blob::{Digest, Reference};
 use shoal_mirror::{
-    Ask, BlobInfo, ByteStream, Chunk, Failure, Library, Manifest, Mirror, MirrorConfig, MirrorCounts, ReadEnded, Relay,
-    Relayed,
+    Ask, Audit, BlobInfo, ByteStream, Chunk, Failure, Library, Manifest, Mirror, MirrorConfig, MirrorCounts, ReadEnded,
+    Relay, Relayed, Source,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -119,6 +119,7 @@ impl Library for Fake {
             digest: digest_of(&self.manifest),
             length: self.manifest.len() as u64,
             bytes: (!head).then(|| self.manifest.clone()),
+            source: Source::Origin,
             warning: self.warning.clone(),
         })
     }
@@ -169,8 +170,16 @@ impl House {
     }
 
     pub(crate) async fn with(fake: Fake, config: MirrorConfig) -> Self {
+        Self::telling(fake, config, None).await
+    }
+
+    pub(crate) async fn telling(fake: Fake, config: MirrorConfig, audit: Option<Arc<dyn Audit>>) -> Self {
         let fake = Arc::new(fake);
         let mirror = Mirror::new(Arc::clone(&fake) as Arc<dyn Library>, config).unwrap();
+        let mirror = match audit {
+            Some(audit) => mirror.told_to(audit),
+            None => mirror,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, counts, shutdown) = (listener.local_addr().unwrap(), mirror.counts(), CancellationToken::new());
         let token = shutdown.clone();

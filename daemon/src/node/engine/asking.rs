@@ -1,5 +1,7 @@
 //! What this node's clients ask: how long a blob is, and to read it.
 
+use std::{sync::Arc, time::Duration};
+
 use shoal_blob::{Digest, Repository};
 use shoal_mirror::Failure;
 use shoal_proto::coordination::{Probe, Refusal, Returned};
@@ -9,12 +11,17 @@ use shoal_swarm::{
 };
 use tokio::sync::oneshot;
 
-use crate::node::access;
+use crate::node::{access, shelf::Shelf};
 
 use super::{
     Engine,
     pursuit::{Opening, Pursuit, Stage},
 };
+
+/// How long a blob that could not be had is not asked for again. A client whose body ended short comes back at once, at the
+/// same offset, and has to be told so with a status: of a few bodies without a byte its pull would fail, where another host
+/// has the rest.
+const REST: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// The pursuit of a blob, begun if there is none.
@@ -60,6 +67,10 @@ impl Engine {
             let _ = reply.send(Ok(found));
             return;
         }
+        if let Some(failure) = pursuit.resting(now) {
+            let _ = reply.send(Err(failure));
+            return;
+        }
         pursuit.finders.push(reply);
         self.want(digest);
     }
@@ -75,6 +86,16 @@ impl Engine {
         pursuit.named(repository);
         pursuit.unread_since = now;
         pursuit.idle_since = now;
+        if let Some(failure) = pursuit.resting(now) {
+            let _ = opening.reply.send(match held_at(pursuit, opening.offset) {
+                Some(shelf) => {
+                    pursuit.readers.insert(opening.reader);
+                    Ok(shelf)
+                }
+                None => Err(failure),
+            });
+            return;
+        }
         pursuit.readers.insert(opening.reader);
         pursuit.openers.push(opening);
         self.want(digest);
@@ -118,10 +139,21 @@ impl Engine {
         self.tell_swarm(digest, Input::ReaderGone { reader });
     }
 
+    /// Nothing of a blob comes: for a while those who ask for more of it are told so at once.
+    pub(super) fn rest(&mut self, digest: Digest, failure: Failure) {
+        let until = self.clock.now() + REST;
+        if let Some(pursuit) = self.pursuits.get_mut(&digest) {
+            pursuit.rest = Some((until, failure));
+        }
+    }
+
     /// Nobody can bring this blob here: its readers are told, and it is not wanted until somebody asks again.
     pub(super) fn give_up(&mut self, digest: Digest, failure: &Failure, refusal: Refusal) {
         tracing::warn!(%digest, %failure, "gave up on a blob");
         self.return_lease(digest, Returned::Refused(refusal));
+        if matches!(refusal, Refusal::Stalled | Refusal::Unavailable) {
+            self.rest(digest, failure.clone());
+        }
         if let Some(pursuit) = self.pursuits.get_mut(&digest) {
             pursuit.fail(failure);
             pursuit.wanted = false;
@@ -136,4 +168,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// The blob, where the piece at that byte is here and may be read.
+fn held_at(pursuit: &Pursuit, offset: u64) -> Option<Arc<Shelf>> {
+    let shelf = &pursuit.body()?.shelf;
+    let piece = shelf.layout().piece_at(offset)?;
+    shelf.may_read(piece).then(|| Arc::clone(shelf))
 }

@@ -245,6 +245,7 @@ impl Engine {
             }
             Told::ReaderAt { digest, reader, piece } => self.tell_swarm(digest, Input::ReaderAt { reader, piece }),
             Told::ReaderGone { digest, reader } => self.reader_gone(digest, reader),
+            Told::Stalled { digest, failure } => self.rest(digest, failure),
             Told::Admitted { digest, outcome } => self.admitted(digest, outcome),
             Told::Stored { digest, piece, from } => self.stored(digest, &piece, from),
             Told::Missed { digest, piece, from, fault } => self.missed(digest, piece, from, fault),

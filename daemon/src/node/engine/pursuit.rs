@@ -53,6 +53,8 @@ pub(super) struct Pursuit {
     pub(super) early: Vec<(NodeId, Message)>,
     /// Whether a client of this node is waited for, or was until a moment ago.
     pub(super) wanted: bool,
+    /// What clients are told who ask for what is not here, and until when: nothing of it came just now.
+    pub(super) rest: Option<(Time, Failure)>,
     /// Since when nobody here reads it.
     pub(super) unread_since: Time,
     /// Since when nobody anywhere was seen to need it of this node.
@@ -122,6 +124,7 @@ impl Pursuit {
             impatience: 0,
             early: Vec::new(),
             wanted: false,
+            rest: None,
             unread_since: now,
             idle_since: now,
         }
@@ -156,6 +159,11 @@ impl Pursuit {
     /// Whether a client here reads it, or waits for it.
     pub(super) fn is_read(&self) -> bool {
         !(self.readers.is_empty() && self.finders.is_empty() && self.openers.is_empty())
+    }
+
+    /// Why nothing of it can be had now.
+    pub(super) fn resting(&self, now: Time) -> Option<Failure> {
+        self.rest.as_ref().filter(|(until, _)| now < *until).map(|(_, failure)| failure.clone())
     }
 
     /// What is stored; nothing, of no known size, while the store has not been asked.

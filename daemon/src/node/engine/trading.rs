@@ -262,7 +262,9 @@ impl Engine {
     /// A piece has been verified and stored.
     pub(super) fn stored(&mut self, digest: Digest, piece: &shoal_blob::VerifiedPiece, from: Source) {
         let key = self.key.clone();
-        let Some(body) = self.body_mut(&digest) else { return };
+        let Some(pursuit) = self.pursuits.get_mut(&digest) else { return };
+        pursuit.rest = None;
+        let Some(body) = pursuit.body_mut() else { return };
         let lease = body.read_under.filter(|_| from == Source::Origin);
         if let Source::Neighbour(node) = from {
             body.receiving.remove(&(piece.index().get(), node));
