@@ -14,9 +14,6 @@ use super::{
 };
 use crate::Time;
 
-/// How many pieces are taken at a time of a neighbour that has not shown that it sends them.
-const ON_TRIAL: usize = 2;
-
 impl Swarm {
     /// As many as a node has slots, were its uplink not capped: more only wait before this node's downlink, and hold their uploaders' slots meanwhile.
     /// In the simulator four more than that cost 512 nodes a fifth of the time.
@@ -34,14 +31,6 @@ impl Swarm {
         picked == 0 || picked + (others as usize) < most
     }
 
-    /// Whether one more piece is taken of a neighbour. One that has sent none yet, or let the last one wait, has to send some first:
-    /// all that is taken of one that never sends is waited for in vain.
-    fn trusts(&self, node: NodeId) -> bool {
-        let reliable = self.neighbours.get(&node).is_some_and(Neighbour::is_reliable);
-        let awaited = || self.flights.iter().filter(|flight| flight.from == Source::Neighbour(node) && !flight.overdue);
-        reliable || awaited().count() < ON_TRIAL
-    }
-
     pub(super) fn bytes_of(&self, piece: u32) -> u64 {
         self.layout.piece(piece).map_or(0, |piece| u64::from(self.layout.piece_len(piece)))
     }
@@ -52,7 +41,7 @@ impl Swarm {
             neighbour.asked_at = None;
         }
         let willing = self.wants && !self.have.is_full() && self.takes_from(now, from);
-        let room = self.has_room(capacity) && self.trusts(from);
+        let room = self.has_room(capacity);
         let picked = if willing && room { self.pick(now, from, capacity) } else { None };
         self.answer(now, from, slot, picked, false, capacity);
     }
@@ -230,6 +219,7 @@ impl Swarm {
         if let Source::Neighbour(node) = from {
             self.pace.learn(span);
             if let Some(neighbour) = self.neighbours.get_mut(&node) {
+                neighbour.strikes = 0;
                 neighbour.kept_its_word();
                 if !neighbour.demoted(now) {
                     neighbour.demoted_until = None;
@@ -299,7 +289,9 @@ impl Swarm {
             neighbour.strikes += 1;
             if neighbour.strikes >= self.settings.strikes {
                 neighbour.strikes = 0;
-                neighbour.demote(now, self.settings.demotion);
+                neighbour.demotions += 1;
+                let span = self.settings.demotion * 2u32.pow(neighbour.demotions.min(6) - 1);
+                neighbour.demoted_until = Some(now + span);
             }
         }
         for (number, node, since) in stolen {

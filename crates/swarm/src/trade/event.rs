@@ -205,8 +205,6 @@ pub enum Why {
     PieceOverdue,
     /// The seed has waited long enough for a second holder.
     SeedPatience,
-    /// A neighbour may have kept for itself what it was given.
-    Hoarded,
     /// It is time to see whether anybody still has what is missing.
     Orphaned,
     /// A neighbour that passed on a slot may be given another.

@@ -12,7 +12,6 @@ mod capacity;
 mod downloads;
 mod event;
 mod flights;
-mod hoard;
 mod neighbour;
 mod neighbours;
 mod news;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use shoal_blob::PieceSet;
 
-use super::hoard::Hoard;
 use crate::Time;
 
 /// One neighbour of this swarm.
@@ -41,10 +40,6 @@ pub(super) struct Neighbour {
     pub(super) urgent: Option<u32>,
     /// It is abroad, was asked for a slot then, and may still give one.
     pub(super) asked_at: Option<Time>,
-    /// What this node, the seed, gave it, and nobody has of it.
-    pub(super) hoard: Hoard,
-    /// Whether a piece has ever come from it.
-    pub(super) proven: bool,
     /// Slots of mine that it has not answered.
     pub(super) unanswered: u32,
     /// Pieces of mine on their way to it.
@@ -55,7 +50,7 @@ pub(super) struct Neighbour {
     patience: (u32, Time),
     /// How often it has been demoted or shut out.
     pub(super) demotions: u32,
-    /// Until when it is taken from and given to only for want of others.
+    /// Until when it is taken from only for want of others.
     pub(super) demoted_until: Option<Time>,
     /// It sent wrong bytes: until when nothing of it is taken.
     pub(super) shut_until: Option<Time>,
@@ -84,8 +79,6 @@ impl Neighbour {
             silent: false,
             urgent: None,
             asked_at: None,
-            hoard: Hoard::default(),
-            proven: false,
             unanswered: 0,
             uploads: 0,
             strikes: 0,
@@ -107,11 +100,6 @@ impl Neighbour {
         }
     }
 
-    /// Whether it is trusted with several pieces at a time: the first that it promises has come, and none is late.
-    pub(super) const fn is_reliable(&self) -> bool {
-        self.proven && self.strikes == 0
-    }
-
     /// By how much longer than usual a piece of its may take before it is given up.
     pub(super) const fn patience(&self) -> u32 {
         self.patience.0
@@ -128,16 +116,7 @@ impl Neighbour {
 
     /// A piece has come.
     pub(super) fn kept_its_word(&mut self) {
-        self.strikes = 0;
-        self.proven = true;
         self.patience.0 = (self.patience.0 / 2).max(1);
-    }
-
-    /// It does not send what it promises, or does not pass on what it is given: for that long, doubled each time, it is taken from
-    /// and given to only for want of others.
-    pub(super) fn demote(&mut self, now: Time, span: Duration) {
-        self.demotions += 1;
-        self.demoted_until = Some(now + span * 2u32.pow(self.demotions.min(6) - 1));
     }
 
     pub(super) fn demoted(&self, now: Time) -> bool {

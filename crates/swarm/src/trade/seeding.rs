@@ -10,7 +10,7 @@ use crate::Time;
 /// What the seed remembers while it holds the lease.
 ///
 /// Invariant: `sole` is the set of pieces that came from the origin and that no neighbour has; `fresh` is the part of it
-/// that is not on offer or on its way to one, and of `withheld`.
+/// that is not on offer or on its way to one.
 #[derive(Debug)]
 pub(super) struct Seeding {
     appointed_at: Time,
@@ -23,10 +23,6 @@ pub(super) struct Seeding {
     bridge: Option<u32>,
     sole: PieceSet,
     fresh: BTreeSet<u32>,
-    /// Pieces that one neighbour has and does not pass on: they are offered to another.
-    withheld: BTreeSet<u32>,
-    /// When it was last looked at who withholds anything.
-    pub(super) looked_at: Time,
     pace: Pace,
     last_came: Option<Time>,
     /// Since when the limit of sole pieces holds the seed back.
@@ -59,8 +55,6 @@ impl Seeding {
             bridge: None,
             sole: PieceSet::empty(size),
             fresh: BTreeSet::new(),
-            withheld: BTreeSet::new(),
-            looked_at: now,
             pace: Pace::default(),
             last_came: None,
             held_back_since: None,
@@ -95,19 +89,8 @@ impl Seeding {
         self.fresh.remove(&piece);
     }
 
-    /// The first fresh piece from there on, and whether a neighbour has it already.
-    pub(super) fn fresh_from(&self, at: u32) -> Option<(u32, bool)> {
-        self.fresh.range(at..).next().map(|piece| (*piece, self.withheld.contains(piece)))
-    }
-
-    /// A neighbour has had the piece for long, and has not passed it on.
-    pub(super) fn withheld(&mut self, piece: u32) {
-        self.withheld.insert(piece);
-        self.fresh.insert(piece);
-    }
-
     pub(super) fn refresh(&mut self, piece: u32) {
-        if self.sole.contains(piece) || self.withheld.contains(&piece) {
+        if self.sole.contains(piece) {
             self.fresh.insert(piece);
         }
     }
@@ -116,7 +99,6 @@ impl Seeding {
     pub(super) fn copied(&mut self, piece: u32) {
         self.sole.remove(piece);
         self.fresh.remove(&piece);
-        self.withheld.remove(&piece);
     }
 
     pub(super) fn stored(&mut self, now: Time, piece: u32, from: Source, copied: bool) {
@@ -175,7 +157,6 @@ impl Swarm {
 
     pub(super) fn dismiss(&mut self, capacity: &mut Capacity) {
         if self.seeding.take().is_some() {
-            self.forget_hoards();
             let pieces = self.flights.remove_all(Source::Origin);
             if !pieces.is_empty() {
                 self.outputs.push_back(Output::CancelOrigin);
@@ -199,14 +180,6 @@ impl Swarm {
         for piece in gone {
             seeding.copied(piece);
         }
-        let Seeding { withheld, fresh, .. } = seeding;
-        withheld.retain(|piece| {
-            let here = self.have.contains(*piece);
-            if !here {
-                fresh.remove(piece);
-            }
-            here
-        });
         for piece in self.have.beyond(&copied, 0) {
             if seeding.sole.insert(piece) {
                 seeding.fresh.insert(piece);

@@ -160,7 +160,6 @@ impl Swarm {
             Input::Turn => {}
             Input::TimeOut => self.time_out(now, capacity),
         }
-        self.break_hoards(now);
         self.read_origin(now, capacity);
         self.call_for_starved(now);
         self.call_abroad(now, capacity);
@@ -178,8 +177,7 @@ impl Swarm {
     pub fn poll_timeout(&self) -> Option<(Time, Why)> {
         let announce = self.news.due().map(|at| (at, Why::Announce));
         let orphaned = self.orphaned_at().map(|at| (at, Why::Orphaned));
-        let (calls, hoards) = (self.next_call(), self.hoards_end());
-        [announce, self.next_lapse(), self.next_overdue(), calls, self.seed_patience(), hoards, orphaned]
+        [announce, self.next_lapse(), self.next_overdue(), self.next_call(), self.seed_patience(), orphaned]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -322,12 +320,12 @@ impl Swarm {
         let Some(neighbour) = self.neighbours.get_mut(&from).filter(|neighbour| neighbour.greeted) else { return };
         neighbour.queue = queue;
         neighbour.barred_until = None;
-        let mut fresh = Vec::new();
+        let mut fresh = 0;
         for &piece in pieces {
             if !neighbour.have.insert(piece) {
                 continue;
             }
-            fresh.push(piece);
+            fresh += 1;
             self.copies[piece as usize] = self.copies[piece as usize].saturating_add(1);
             if self.have.contains(piece) {
                 neighbour.lacks -= 1;
@@ -339,12 +337,9 @@ impl Swarm {
                 seeding.copied(piece);
             }
         }
-        neighbour.learn_pace(now, fresh.len() as u32);
+        neighbour.learn_pace(now, fresh);
         if neighbour.abroad {
             self.look_abroad(now, pieces);
-        }
-        for piece in fresh {
-            self.note_spread(now, from, piece);
         }
     }
 

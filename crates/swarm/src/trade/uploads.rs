@@ -74,33 +74,17 @@ impl Swarm {
 
     /// The lowest fresh piece, and the least loaded neighbour that lacks it.
     fn next_offer(&mut self, now: Time) -> Option<(NodeId, u32)> {
-        // One that somebody withholds does not hold up the others where nobody else is there to take it.
-        let mut at = 0;
-        loop {
-            let (piece, withheld) = self.seeding.as_ref()?.fresh_from(at)?;
-            match self.taker(now, piece) {
-                Some(to) => return Some((to, piece)),
-                None if withheld => at = piece + 1,
-                None => return None,
-            }
-        }
-    }
-
-    /// The least loaded neighbour that lacks a piece and could be offered it.
-    fn taker(&mut self, now: Time, piece: u32) -> Option<NodeId> {
+        let piece = self.seeding.as_ref()?.first_fresh()?;
         let lacking = |neighbour: &Neighbour| neighbour.may_get_slot(now) && !neighbour.have.contains(piece);
         // What crosses zones is for their importers to pick.
         let at_home = self.zoning.is_on() && self.neighbours.values().any(|n| !n.abroad && n.greeted && n.wants);
         let candidates =
             self.neighbours.iter().filter(|(_, neighbour)| lacking(neighbour) && !(at_home && neighbour.abroad));
-        let load = |neighbour: &Neighbour| {
-            let load = u32::from(neighbour.queue) + 2 * neighbour.uploads + neighbour.hoard.count();
-            (neighbour.demoted(now), load)
-        };
+        let load = |queue: u16, uploads: u32| u32::from(queue) + 2 * uploads;
         let mut best: Vec<NodeId> = Vec::new();
-        let mut least = (true, u32::MAX);
+        let mut least = u32::MAX;
         for (node, neighbour) in candidates {
-            let load = load(neighbour);
+            let load = load(neighbour.queue, neighbour.uploads);
             if load < least {
                 least = load;
                 best.clear();
@@ -109,7 +93,7 @@ impl Swarm {
                 best.push(*node);
             }
         }
-        best.choose(&mut self.rng).copied()
+        best.choose(&mut self.rng).map(|&node| (node, piece))
     }
 
     /// Of a few random neighbours that lack something, the one that is furthest behind: who fell behind catches up
@@ -119,7 +103,7 @@ impl Swarm {
         if self.keeps_its_uplink() {
             return None;
         }
-        let mut open: Vec<(NodeId, u32, bool)> = Vec::with_capacity(self.neighbours.len());
+        let mut open: Vec<(NodeId, u32)> = Vec::with_capacity(self.neighbours.len());
         for (node, neighbour) in &self.neighbours {
             if !neighbour.may_get_slot(now) {
                 continue;
@@ -127,15 +111,11 @@ impl Swarm {
             if neighbour.urgent.is_some_and(|piece| self.have.contains(piece)) {
                 return Some(*node);
             }
-            open.push((*node, self.behind(neighbour.lacks), neighbour.demoted(now)));
-        }
-        // Who sends nothing is given nothing while others lack something.
-        if open.iter().any(|(.., demoted)| !demoted) {
-            open.retain(|(.., demoted)| !demoted);
+            open.push((*node, self.behind(neighbour.lacks)));
         }
         let choices = if self.rng.random_ratio(1, ONE_IN) { 1 } else { CHOICES };
         let drawn = (0..choices).filter_map(|_| open.choose(&mut self.rng).copied());
-        drawn.max_by_key(|(_, behind, _)| *behind).map(|(node, ..)| node)
+        drawn.max_by_key(|(_, behind)| *behind).map(|(node, _)| node)
     }
 
     /// How far a neighbour that lacks so many pieces counts as behind: most at a quarter of the window, and beyond two windows
