@@ -32,7 +32,9 @@ impl Swarm {
                     return;
                 }
                 self.offer(now, to, piece);
-            } else if let Some(to) = called.or_else(|| self.next_neighbour(now)) {
+            } else if let Some(to) = called.or_else(|| self.next_neighbour(now))
+                && !self.serves_enough()
+            {
                 if !capacity.take_slot(&self.digest, piece_bytes) {
                     return;
                 }
@@ -44,6 +46,12 @@ impl Swarm {
                 return;
             }
         }
+    }
+
+    /// Whether as many are served as this node has pieces, and one more. With few pieces all would take the same: side by side on
+    /// one uplink the copies come late, where each of the first could have been passed on meanwhile.
+    fn serves_enough(&self) -> bool {
+        self.slots.open.len() > self.have.held() as usize
     }
 
     /// Whether this node keeps its uplink for what it is still to read: a second copy that waits there would hold up the next
@@ -357,3 +365,6 @@ impl Swarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
