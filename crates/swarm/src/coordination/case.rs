@@ -41,6 +41,8 @@ pub(super) struct Case {
     pub(super) found_at_origin: bool,
     pub(super) highest: Option<SignedGrant>,
     pub(super) foreign: bool,
+    /// Whose lease was taken over, until it says that it knows.
+    pub(super) former: Option<NodeId>,
     /// Whether members may have pieces of leases that others granted, or this node in an earlier life.
     pub(super) inherited: bool,
     /// When the first of its members came, nobody having been here before.
@@ -83,6 +85,7 @@ impl Case {
             found,
             found_at_origin: found.is_some(),
             foreign: highest.is_some(),
+            former: None,
             inherited: highest.is_some(),
             opened: desk.now,
             highest,

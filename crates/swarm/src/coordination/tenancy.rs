@@ -52,6 +52,9 @@ impl Case {
 
     /// A standby has stored a grant.
     pub(super) fn kept(&mut self, desk: &mut Desk<'_>, from: NodeId, kept: Epoch) {
+        if self.stage.grant().is_some_and(|grant| grant.grant().epoch == kept) {
+            self.former = self.former.filter(|former| *former != from);
+        }
         if let Stage::Securing { grant, awaiting, .. } = &mut self.stage
             && grant.grant().epoch == kept
             && awaiting.remove(&from)
@@ -107,6 +110,7 @@ impl Case {
                     desk.tell(standby, ToMember::Keep { grant: grant.clone() });
                 }
                 desk.tell(from, ToMember::Renewed { grant, round });
+                self.tell_former(desk);
                 if progress {
                     self.succeeded();
                 }
@@ -200,10 +204,15 @@ impl Case {
         desk.note(Note::TookOver { digest: self.digest, from: epoch, seed });
         // A set of no size: what the seed leaves out, it knows from its own lease. One that has none gives this back.
         self.secure(desk, seed, PieceSet::empty(0));
-        // The former coordinator may only have been slow: it must not go on as if the lease were its own.
-        if let Some(taken) = self.stage.grant().filter(|_| epoch.coordinator != desk.me) {
-            let grant = taken.clone();
-            desk.tell(epoch.coordinator, ToMember::Keep { grant });
+        self.former = Some(epoch.coordinator).filter(|former| *former != desk.me);
+        self.tell_former(desk);
+    }
+
+    /// The former coordinator may only have been slow: it must not go on as if the lease were its own. It is told until it says
+    /// that it knows, for what is said once may be lost.
+    fn tell_former(&self, desk: &mut Desk<'_>) {
+        if let (Some(former), Some(grant)) = (self.former, self.stage.grant()) {
+            desk.tell(former, ToMember::Keep { grant: grant.clone() });
         }
     }
 

@@ -49,7 +49,7 @@ fn satisfied(net: &Net) -> bool {
 }
 
 /// Schedules that once failed: a member that had everything but not the length in writing; a node that was back before
-/// the word of its death had gone round.
+/// the word of its death had gone round; a coordinator that did not hear that its lease had been taken over.
 #[test]
 fn schedules_that_once_failed() {
     use Deed::{Kill, Restart, Unwant, Want};
@@ -81,10 +81,28 @@ fn schedules_that_once_failed() {
         (26, Unwant(5)),
         (0, Kill(2)),
     ];
-    for (seed, deeds) in [(9_837_447, forgotten_length), (2_010_149_531, early_return)] {
+    let lost_word: &[_] = &[
+        (733, Unwant(0)),
+        (2240, Want(5)),
+        (1978, Restart(0)),
+        (974, Want(2)),
+        (1478, Want(5)),
+        (1105, Want(4)),
+        (2442, Want(2)),
+        (0, Want(1)),
+        (2195, Want(1)),
+        (2193, Want(1)),
+        (1982, Want(5)),
+    ];
+    for (seed, (loss, slowest, pause), deeds) in [
+        (9_837_447, (0.0, 5, 2), forgotten_length),
+        (2_010_149_531, (0.0, 5, 2), early_return),
+        (1_361_305_622, (0.206_995_729_330_005_38, 542, 5), lost_word),
+    ] {
         let mut net = Net::settled(NODES, seed);
-        net.pause = 2;
+        (net.loss, net.delay, net.pause) = (loss, (1, slowest), pause);
         play(&mut net, seed, deeds);
+        (net.loss, net.delay, net.pause) = (0.0, (1, 20), 1);
         assert!(net.run_until(90 * SECOND, satisfied).is_some(), "somebody waits for ever");
         assert!(net.overlaps.is_empty(), "{:?}", net.overlaps);
     }
