@@ -73,6 +73,14 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// What the system says. What was written since the last success may be lost then, even if a later call succeeds.
     fn sync(&self) -> io::Result<()>;
 
+    /// Has what is read next come from the disk itself, not from what the system has of it in memory; what has yet to be written
+    /// there stays. For bytes that are to be checked: after a sync that failed memory may have what the disk never will, and no
+    /// later sync tells.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn forget_memory(&self) -> io::Result<()>;
+
     /// The first run at or after `offset` that is not a hole. A run may be reported longer than what was written, never
     /// shorter.
     ///

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io,
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -58,9 +58,14 @@ impl Folder {
             Err(Errno::WOULDBLOCK) => return Err(StoreError::Locked { dir: dir.to_owned() }),
             Err(error) => return Err(failed("lock", &path, error.into())),
         }
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let path = this.blobs_of(algorithm);
-            DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|e| failed("make", &path, e))?;
+        let blobs = dir.join("blobs");
+        let shelves = [Algorithm::Sha256, Algorithm::Sha512].map(|algorithm| this.blobs_of(algorithm));
+        for path in &shelves {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed("make", path, e))?;
+        }
+        // A loss of power must not take the folders from around blobs that were synced, whoever made them and when.
+        for path in shelves.iter().map(PathBuf::as_path).chain([&*blobs, dir]).chain(dir.parent()) {
+            sync_folder(path).map_err(|e| failed("sync", path, e))?;
         }
         Ok((this, FolderLock(lock)))
     }
@@ -94,7 +99,8 @@ impl Folder {
     pub(crate) fn make_shelf(&self, digest: &Digest) -> io::Result<PathBuf> {
         let shelf = self.shelf(digest);
         match DirBuilder::new().mode(0o700).create(&shelf) {
-            Ok(()) => File::open(self.blobs_of(digest.algorithm()))?.sync_all()?,
+            // One that stayed would be taken for durable the next time.
+            Ok(()) => sync_folder(&self.blobs_of(digest.algorithm())).inspect_err(|_| drop(fs::remove_dir(&shelf)))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -130,20 +136,32 @@ impl Folder {
         Ok(all)
     }
 
-    /// Whether the store was closed in order. Until [`Folder::mark_clean`] it counts as not.
-    pub(crate) fn take_clean_mark(&self) -> io::Result<bool> {
-        match fs::remove_file(self.dir.join("clean")) {
-            Ok(()) => File::open(&self.dir)?.sync_all().map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+    /// The stamp of the last stop, if the store was closed in order. Until [`Folder::mark_clean`] it counts as not.
+    pub(crate) fn take_clean_mark(&self) -> io::Result<Option<Vec<u8>>> {
+        let path = self.dir.join("clean");
+        match fs::read(&path) {
+            Ok(stamp) => {
+                fs::remove_file(path)?;
+                sync_folder(&self.dir).map(|()| Some(stamp))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Notes that everything was synced and nothing follows.
-    pub(crate) fn mark_clean(&self) -> io::Result<()> {
-        File::create(self.dir.join("clean"))?.sync_all()?;
-        File::open(&self.dir)?.sync_all()
+    /// Notes that everything was synced and nothing follows, with the stamp that the index has of this stop.
+    pub(crate) fn mark_clean(&self, stamp: &[u8]) -> io::Result<()> {
+        let mut mark = File::create(self.dir.join("clean"))?;
+        mark.write_all(stamp)?;
+        mark.sync_all()?;
+        sync_folder(&self.dir)
     }
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
 }
 
 fn split(name: &OsStr) -> (&str, bool) {

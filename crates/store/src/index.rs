@@ -1,4 +1,4 @@
-//! The index on disk: three tables of bytes. Nothing outside this file knows which database keeps them.
+//! The index on disk: four tables of bytes. Nothing outside this file knows which database keeps them.
 //!
 //! The index is a convenience: what it says about blobs can be found again from their files. So one that cannot be read is
 //! set aside, and the database's panics are errors like any other.
@@ -52,13 +52,30 @@ pub(crate) enum Table {
     Blobs,
     Manifests,
     Tags,
+    Stops,
 }
 
 #[derive(Debug)]
 pub(crate) struct Index {
     path: PathBuf,
+    /// There until this is dropped.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
     db: sled::Db,
-    tables: [sled::Tree; 3],
+    tables: [sled::Tree; 4],
+}
+
+/// The database writes when it is closed, and panics where that fails.
+impl Drop for Index {
+    fn drop(&mut self) {
+        let open = self.open.take();
+        if let Err(error) = guarded("close", &self.path, || Ok(drop(open))) {
+            tracing::error!(%error, "the index was not closed in order");
+        }
+    }
 }
 
 impl Index {
@@ -91,17 +108,22 @@ impl Index {
             // The database refuses a cache of less than 256 bytes.
             let config = sled::Config::new().path(path).cache_capacity(cache.max(64 << 10));
             let db = config.flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
-            let tables = [db.open_tree("blobs")?, db.open_tree("manifests")?, db.open_tree("tags")?];
-            Ok(Self { path: path.to_owned(), db, tables })
+            let [blobs, manifests, tags, stops] = ["blobs", "manifests", "tags", "stops"].map(|name| db.open_tree(name));
+            let open = Open { db, tables: [blobs?, manifests?, tags?, stops?] };
+            Ok(Self { path: path.to_owned(), open: Some(open) })
         })?;
-        for table in [Table::Blobs, Table::Manifests, Table::Tags] {
+        for table in [Table::Blobs, Table::Manifests, Table::Tags, Table::Stops] {
             index.scan(table, |_, _| ())?;
         }
         Ok(index)
     }
 
+    fn open_one(&self) -> &Open {
+        self.open.as_ref().expect("it is taken only when the index is dropped")
+    }
+
     fn table(&self, table: Table) -> &sled::Tree {
-        &self.tables[table as usize]
+        &self.open_one().tables[table as usize]
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -129,7 +151,7 @@ impl Index {
 
     /// Returns once all that was put is on disk.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        guarded("flush", &self.path, || self.db.flush().map(drop))
+        guarded("flush", &self.path, || self.open_one().db.flush().map(drop))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{SeekFrom, seek, statvfs},
+    fs::{Advice, SeekFrom, fadvise, seek, statvfs},
     io::Errno,
 };
 
@@ -67,6 +67,10 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn forget_memory(&self) -> io::Result<()> {
+        Ok(fadvise(self, 0, None, Advice::DontNeed)?)
     }
 
     fn data_from(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

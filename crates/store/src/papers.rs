@@ -196,19 +196,22 @@ impl Blob {
         written
     }
 
-    /// Syncs the sidecar without keeping anybody from appending to it.
+    /// Syncs the sidecar without keeping anybody from appending to it, unless it has to be written anew.
     fn sync_sidecar(&self) -> Result<(), StoreError> {
+        let path = self.place.folder.sidecar(self.digest());
         let due = match &mut *self.papers.lock() {
-            Some(Papers { sidecar: Some(sidecar) }) => sidecar.take_unsynced(),
+            Some(Papers { sidecar: Some(sidecar) }) => {
+                sidecar.renew_if_suspect().on("write anew", &path)?;
+                sidecar.take_unsynced()
+            }
             _ => false,
         };
         if !due {
             return Ok(());
         }
-        let path = self.place.folder.sidecar(self.digest());
         self.place.disk.open(&path).and_then(|file| file.sync()).on("sync", &path).inspect_err(|_| {
             if let Some(Papers { sidecar: Some(sidecar) }) = &mut *self.papers.lock() {
-                sidecar.set_unsynced();
+                sidecar.set_suspect();
             }
         })
     }
@@ -230,8 +233,8 @@ impl Blob {
         work(papers.sidecar.insert(sidecar))
     }
 
-    /// Takes the blob out of the index and off the disk, whoever uses it. The sidecar goes first: data without one is removed
-    /// when the store is opened, if the process dies in between.
+    /// Takes the blob out of the index and off the disk, whoever uses it. The sidecar goes first, durably: data without one is
+    /// removed when the store is opened, and no proof of a loss of power may come back beside data that is new.
     pub(crate) fn vanish(&self) {
         let _turn = self.recording.lock();
         self.data.vanish();
@@ -239,7 +242,9 @@ impl Blob {
         self.holdings.lock().forget(&PieceSet::full(self.layout().count()));
         let unindexed = self.place.index.remove(Table::Blobs, self.digest().as_bytes());
         let sidecar = self.place.folder.sidecar(self.digest());
+        let shelf = self.place.folder.shelf(self.digest());
         let removed = self.place.disk.remove(&sidecar).on("remove", &sidecar);
+        let removed = removed.and(self.place.disk.sync_folder(&shelf).on("sync", &shelf));
         let removed = removed.and(self.place.disk.remove(self.data.path()).on("remove", self.data.path()));
         if let Err(error) = unindexed.map_err(StoreError::from).and(removed) {
             tracing::error!(digest = %self.digest(), %error, "a blob could not be removed whole; the next start tries again");

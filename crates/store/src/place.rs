@@ -52,11 +52,14 @@ impl Place {
         }
     }
 
-    /// Tells the index about a blob whose sidecar says enough to do without.
-    pub(crate) fn index_blob(&self, digest: &Digest, record: &Record) {
-        if let Err(error) = self.index.put(Table::Blobs, digest.as_bytes(), record.to_bytes()) {
+    /// Tells the index about a blob whose sidecar says enough to do without. Returns whether the index knows; where it does not,
+    /// it may still say of the blob what was true before.
+    pub(crate) fn index_blob(&self, digest: &Digest, record: &Record) -> bool {
+        let outcome = self.index.put(Table::Blobs, digest.as_bytes(), record.to_bytes());
+        if let Err(error) = &outcome {
             tracing::warn!(%digest, %error, "a blob could not be indexed yet");
         }
+        outcome.is_ok()
     }
 
     /// Waits until everybody is out.

@@ -126,8 +126,12 @@ fn resumed(
         Some(record) => (fresh.last_use, fresh.pinned) = (record.last_use, record.pinned),
         None => fresh.last_use = written_at(&data_path),
     }
-    place.index_blob(&digest, &fresh);
-    Ok(Some(Blob::new(place.clone(), digest, layout, &fresh, Papers { sidecar: Some(sidecar) })))
+    let indexed = place.index_blob(&digest, &fresh);
+    let blob = Blob::new(place.clone(), digest, layout, &fresh, Papers { sidecar: Some(sidecar) });
+    if !indexed {
+        blob.holdings.lock().set_changed();
+    }
+    Ok(Some(blob))
 }
 
 /// The pieces that lie wholly in parts of the file which are no holes; an empty piece always does.

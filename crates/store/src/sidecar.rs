@@ -41,13 +41,16 @@ pub(crate) struct Sidecar {
     proven: Option<(u64, u32)>,
     complete: bool,
     unsynced: bool,
+    /// A sync failed: what was appended before may never come to the disk, whatever a later sync says, and what is behind it would
+    /// not be found. The file has to be written anew.
+    suspect: bool,
 }
 
 impl Sidecar {
     /// Makes a new one, in place of what was there, and syncs it.
     pub(crate) fn create(disk: Arc<dyn Disk>, path: PathBuf, digest: Digest, layout: Layout) -> io::Result<Self> {
         disk.create(&path)?;
-        let mut this = Self { disk, path, digest, layout, end: 0, proven: None, complete: false, unsynced: false };
+        let mut this = Self { disk, path, digest, layout, end: 0, proven: None, complete: false, unsynced: false, suspect: false };
         this.append(HEAD, &head(&digest, &layout))?;
         this.sync()?;
         Ok(this)
@@ -56,6 +59,8 @@ impl Sidecar {
     /// Reads one that is there and cuts off what was not finished. `None` when it has no head, or that of another blob.
     pub(crate) fn load(disk: Arc<dyn Disk>, path: PathBuf, digest: Digest) -> io::Result<Option<Self>> {
         let file = disk.open(&path)?;
+        file.forget_memory()
+            .unwrap_or_else(|error| tracing::debug!(sidecar = ?path, %error, "memory is read instead of the disk"));
         let mut layout = None;
         let (mut proven, mut complete) = (None, false);
         let length = file.length()?;
@@ -74,7 +79,7 @@ impl Sidecar {
             file.set_length(end)?;
         }
         // What was read may still be only in memory: the process that wrote it may have died before it synced it.
-        Ok(Some(Self { disk, path, digest, layout, end, proven, complete, unsynced: true }))
+        Ok(Some(Self { disk, path, digest, layout, end, proven, complete, unsynced: true, suspect: false }))
     }
 
     pub(crate) const fn layout(&self) -> Layout {
@@ -188,8 +193,18 @@ impl Sidecar {
         std::mem::take(&mut self.unsynced)
     }
 
-    pub(crate) fn set_unsynced(&mut self) {
-        self.unsynced = true;
+    /// A sync failed.
+    pub(crate) fn set_suspect(&mut self) {
+        (self.unsynced, self.suspect) = (true, true);
+    }
+
+    /// Writes the file anew, durably, if what is on disk may have gaps. Memory still has what was appended.
+    pub(crate) fn renew_if_suspect(&mut self) -> io::Result<()> {
+        if self.suspect {
+            let claims = self.claims()?;
+            self.replace_claims(&claims)?;
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {

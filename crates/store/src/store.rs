@@ -17,7 +17,7 @@ use crate::{
     blob::Papers,
     evict::{Hook, choose},
     folder::Folder,
-    index::Index,
+    index::{Index, Table},
     ledger::Ledger,
     manifest::Manifests,
     place::{Door, On, Place},
@@ -26,6 +26,9 @@ use crate::{
     sidecar::Sidecar,
     tag::Tags,
 };
+
+/// Where the index has the stamp of the last stop that was in order; the clean mark has the same.
+const LAST_STOP: &[u8] = b"last";
 
 /// The blobs, manifests and tags of one daemon. A clone is another handle to the same store.
 ///
@@ -71,8 +74,10 @@ impl Store {
     /// Those of [`Store::open`].
     pub fn open_on(disk: Arc<dyn Disk>, config: &StoreConfig) -> Result<Self, StoreError> {
         let (folder, lock) = Folder::lock(&config.dir)?;
-        let clean = folder.take_clean_mark().on("read the clean mark in", &config.dir)?;
+        let mark = folder.take_clean_mark().on("take the clean mark of", &config.dir)?;
         let index = Index::open_or_set_aside(&folder.index(), config.index_cache)?;
+        // An index of another moment, from a backup or of a disk that lost its end, is believed no more than after a crash.
+        let clean = mark.is_some() && index.get(Table::Stops, LAST_STOP)? == mark;
         let place = Arc::new(Place::new(disk, folder, index, lock));
         let ledger = Mutex::new(resume(&place, clean)?);
         let manifests = Manifests::open(place.clone())?;
@@ -141,8 +146,12 @@ impl Store {
             let none = PieceSet::none_of(&layout);
             let mut record = Record::new(&layout, false, none.clone(), none);
             record.last_use = place.clock.now();
-            place.index_blob(&digest, &record);
-            Ok(Blob::new(place.clone(), digest, layout, &record, Papers { sidecar: Some(papers) }))
+            let indexed = place.index_blob(&digest, &record);
+            let blob = Blob::new(place.clone(), digest, layout, &record, Papers { sidecar: Some(papers) });
+            if !indexed {
+                blob.holdings.lock().set_changed();
+            }
+            Ok(blob)
         };
         made().inspect_err(|_| {
             for path in [&sidecar, &data] {
@@ -327,9 +336,13 @@ impl Store {
             return Ok(());
         }
         *door = Door::Closed;
+        let Place { folder, index, clock, .. } = &*self.inner.place;
         self.write_all_records(Blob::sync_data)?;
-        let folder = &self.inner.place.folder;
-        folder.mark_clean().on("mark as clean", folder.dir())?;
+        // Last, so that an index that has the stamp has all that was put before.
+        let stamp = clock.now().to_le_bytes();
+        index.put(Table::Stops, LAST_STOP, stamp.to_vec())?;
+        index.flush()?;
+        folder.mark_clean(&stamp).on("mark as clean", folder.dir())?;
         *door = Door::MarkedClean;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A disk that fills up, fails, and forgets what was not synced.
 
 use std::{
+    collections::HashMap,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ use std::{
     },
 };
 
+use shoal_faulty_disk::{Change, Unsynced};
 use shoal_store::{Disk, DiskFile, LocalDisk};
 
 /// The real disk, with faults. A handle to the same faults when cloned.
@@ -23,16 +25,8 @@ struct Faults {
     error: AtomicI64,
     syncs_fail: AtomicBool,
     free: AtomicU64,
-    /// How to undo what has not been synced, oldest first.
-    undo: Mutex<Vec<Undo>>,
-}
-
-#[derive(Debug)]
-struct Undo {
-    path: PathBuf,
-    offset: u64,
-    before: Vec<u8>,
-    length: u64,
+    /// What may yet be lost of each file that was changed.
+    unsynced: Mutex<HashMap<PathBuf, Unsynced>>,
 }
 
 #[derive(Debug)]
@@ -52,7 +46,7 @@ impl FaultyDisk {
             error: AtomicI64::new(0),
             syncs_fail: AtomicBool::new(false),
             free: AtomicU64::new(u64::MAX),
-            undo: Mutex::default(),
+            unsynced: Mutex::default(),
         }))
     }
 
@@ -77,19 +71,51 @@ impl FaultyDisk {
 
     /// A loss of power: whatever was not synced is as it was before. The store must have been dropped.
     pub(crate) fn lose_power(&self) {
-        for undo in self.0.undo.lock().unwrap().drain(..).rev() {
-            let file = LocalDisk.open(&undo.path).unwrap();
-            file.write_all_at(&undo.before, undo.offset).unwrap();
-            file.set_length(undo.length).unwrap();
-        }
+        self.lose_power_but(|| false);
     }
 
-    fn forget_undo(&self, path: &Path) {
-        self.0.undo.lock().unwrap().retain(|undo| undo.path != path);
+    /// A loss of power that leaves, of what was not synced, the changes of which `keep` says so, whatever their order: it is
+    /// asked once for each 512 bytes of each. The store must have been dropped.
+    pub(crate) fn lose_power_but(&self, mut keep: impl FnMut() -> bool) {
+        let mut files: Vec<_> = self.0.unsynced.lock().unwrap().drain().collect();
+        // In an order that is the same each time, so that a case that fails can be run again.
+        files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (path, unsynced) in files {
+            write_anew(&path, &unsynced.after_a_loss(&mut keep));
+        }
     }
 
     fn wrap(&self, path: &Path, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
         Box::new(FaultyFile { faults: self.0.clone(), path: path.to_owned(), file })
+    }
+}
+
+/// Writes a file's content, with holes where it is nothing but zeros.
+fn write_anew(path: &Path, content: &[u8]) {
+    const BLOCK: usize = 4096;
+    let file = LocalDisk.open(path).unwrap();
+    file.set_length(0).unwrap();
+    file.set_length(content.len() as u64).unwrap();
+    for (block, number) in content.chunks(BLOCK).zip(0u64..) {
+        if block.iter().any(|&byte| byte != 0) {
+            file.write_all_at(block, number * BLOCK as u64).unwrap();
+        }
+    }
+}
+
+impl Faults {
+    /// Notes a change that is about to be made to a file.
+    fn note(&self, path: &Path, file: &dyn DiskFile, change: Change) -> io::Result<()> {
+        let mut all = self.unsynced.lock().unwrap();
+        if !all.contains_key(path) {
+            let mut content = vec![0; file.length()? as usize];
+            file.read_exact_at(&mut content, 0)?;
+            all.insert(path.to_owned(), Unsynced::of(content));
+        }
+        if let Some(unsynced) = all.get_mut(path) {
+            unsynced.note(change);
+        }
+        Ok(())
     }
 }
 
@@ -99,20 +125,24 @@ impl Disk for FaultyDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.forget_undo(path);
+        if let Ok(there) = LocalDisk.open(path) {
+            self.0.note(path, &*there, Change::Length(0))?;
+        }
         Ok(self.wrap(path, LocalDisk.create(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.forget_undo(to);
-        for undo in self.0.undo.lock().unwrap().iter_mut().filter(|undo| undo.path == from) {
-            undo.path = to.to_owned();
+        LocalDisk.rename(from, to)?;
+        let mut unsynced = self.0.unsynced.lock().unwrap();
+        unsynced.remove(to);
+        if let Some(moved) = unsynced.remove(from) {
+            unsynced.insert(to.to_owned(), moved);
         }
-        LocalDisk.rename(from, to)
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.forget_undo(path);
+        self.0.unsynced.lock().unwrap().remove(path);
         LocalDisk.remove(path)
     }
 
@@ -125,27 +155,13 @@ impl Disk for FaultyDisk {
     }
 }
 
-impl FaultyFile {
-    fn remember(&self, range: Range<u64>) -> io::Result<()> {
-        let length = self.file.length()?;
-        let mut before = vec![0; range.end.min(length).saturating_sub(range.start) as usize];
-        if !before.is_empty() {
-            self.file.read_exact_at(&mut before, range.start)?;
-        }
-        let undo = Undo { path: self.path.clone(), offset: range.start, before, length };
-        self.faults.undo.lock().unwrap().push(undo);
-        Ok(())
-    }
-}
-
 impl DiskFile for FaultyFile {
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        let now = self.file.length()?;
-        self.remember(length.min(now)..now)?;
+        self.faults.note(&self.path, &*self.file, Change::Length(length))?;
         self.file.set_length(length)
     }
 
@@ -155,21 +171,32 @@ impl DiskFile for FaultyFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let left = self.faults.writes_left.load(SeqCst);
-        self.remember(offset..offset + bytes.len() as u64)?;
+        let written = if left == 0 { &bytes[..bytes.len() / 2] } else { bytes };
+        self.faults.note(&self.path, &*self.file, Change::Write(offset, written.to_vec()))?;
+        self.file.write_all_at(written, offset)?;
         if left == 0 {
-            self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(io::Error::from_raw_os_error(self.faults.error.load(SeqCst) as i32));
         }
         self.faults.writes_left.store(left.max(0) - 1, SeqCst);
-        self.file.write_all_at(bytes, offset)
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.faults.syncs_fail.load(SeqCst) {
-            return Err(io::Error::from_raw_os_error(EIO));
+        let mut all = self.faults.unsynced.lock().unwrap();
+        let fails = self.faults.syncs_fail.load(SeqCst);
+        if let Some(unsynced) = all.get_mut(&self.path) {
+            unsynced.sync(fails);
         }
-        self.file.sync()?;
-        self.faults.undo.lock().unwrap().retain(|undo| undo.path != self.path);
+        if fails { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
+    }
+
+    fn forget_memory(&self) -> io::Result<()> {
+        let mut all = self.faults.unsynced.lock().unwrap();
+        if let Some(unsynced) = all.get_mut(&self.path)
+            && let Some(content) = unsynced.forget_dropped()
+        {
+            write_anew(&self.path, &content);
+        }
         Ok(())
     }
 
