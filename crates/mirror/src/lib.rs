@@ -24,6 +24,8 @@ mod counts;
 mod delivery;
 mod entry;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod library;
 mod loans;
 mod mirror;

@@ -328,7 +328,7 @@ fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(STANDARD.encode(pair.as_bytes()))
 }
 
-fn read_token(body: &[u8]) -> Option<Token> {
+pub(crate) fn read_token(body: &[u8]) -> Option<Token> {
     #[derive(Deserialize)]
     struct Answer {
         token: Option<String>,

@@ -64,7 +64,7 @@ impl DockerConfig {
         Self::parse(&text)
     }
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         // serde_json's own message may quote a value, and the value may be a password.
         let file: File = serde_json::from_slice(text)
             .map_err(|error| format!("it is not such a file (line {}, column {})", error.line(), error.column()))?;

@@ -41,6 +41,8 @@ mod credentials;
 mod docker_config;
 mod error;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod manifest;
 mod origins;
 mod registry;

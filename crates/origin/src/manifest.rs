@@ -175,7 +175,7 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// What a manifest says of itself, where the origin says nothing.
-fn own_type(bytes: &[u8]) -> String {
+pub(crate) fn own_type(bytes: &[u8]) -> String {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Typed {
