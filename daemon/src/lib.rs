@@ -3,6 +3,7 @@
 //! * [`cli`], [`config`]: what it is told, by flags, environment and file;
 //! * [`signals`]: what is wanted of it while it runs; [`logs`], [`audit`], [`metrics`], [`admin`]: what it tells;
 //! * [`descriptors`], [`memory`]: what it may have, and has, of the system;
+//! * [`privacy`]: who may look into its memory;
 //! * [`key`]: new cluster keys; [`runtimes`]: the mirror put before containerd and CRI-O;
 //! * [`cluster`], [`fetch`]: daemons as child processes, and a client for them;
 //! * [`demo`]: one pull on many nodes, shown.
@@ -20,5 +21,6 @@ pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod node;
+pub mod privacy;
 pub mod runtimes;
 pub mod signals;

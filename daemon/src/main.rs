@@ -10,6 +10,7 @@ use shoal::{
     logs::Logs,
     metrics::Metrics,
     node::Node,
+    privacy::close_memory,
     runtimes::{self, Outcome},
     signals::{Signals, Wish},
 };
@@ -73,6 +74,10 @@ fn told_of(outcome: anyhow::Result<Outcome>) -> ExitCode {
 
 /// The daemon's day: settings, logs, work until a signal, drain.
 fn daemon(args: &DaemonArgs) -> ExitCode {
+    // Before the first secret is read.
+    if let Err(error) = close_memory() {
+        return told(Err(error));
+    }
     let settings = match args.source().read() {
         Ok(settings) => settings,
         Err(error) => {

@@ -2,7 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use shoal::{cluster::Cluster, fetch};
 use tokio::time::{Instant, sleep, timeout};
@@ -117,4 +126,37 @@ async fn ends_when_its_starter_is_gone() {
     drop(child.stdin.take());
     let status = timeout(SOON, child.wait()).await.expect("it ends soon").unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// What the system shows of a process to others of its user, it owns itself where the process is closed to them.
+#[test]
+fn nobody_looks_into_its_memory() {
+    const NOBODY: u32 = 65534;
+    let dir = tempfile::tempdir().unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root { NOBODY } else { rustix::process::geteuid().as_raw() };
+    // Where the program lies others may not be let in.
+    let program = dir.path().join("shoal");
+    fs::copy(env!("CARGO_BIN_EXE_shoal"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command
+        .args(["daemon", "--until-stdin-closes", "--mirror-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
+        .args(["--peer-listen=127.0.0.1:0", "--registry=r.io", "--min-free=0", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    if is_root {
+        chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("listening")), "it did not start: {:?}", child.wait());
+    let of = |what: &str| fs::metadata(format!("/proc/{}/{what}", child.id())).unwrap().uid();
+    assert_eq!(of(""), user, "it runs as that user");
+    for what in ["environ", "mem", "maps", "auxv"] {
+        assert_eq!(of(what), 0, "/proc/PID/{what} is open to the user that it runs as");
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }

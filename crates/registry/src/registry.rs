@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     Artifact, CatalogError, Counts, Faults, access::Access, catalog::Catalog, faults::Mischief, ledger::Ledger,
-    service::Service, wire::Wire,
+    service::Service, token::Tokens, wire::Wire,
 };
 
 /// The most connections at once; further ones wait to be accepted.
@@ -179,6 +179,12 @@ impl Registry {
     /// Lets a blob's bodies go on.
     pub fn release(&self, digest: &Digest) {
         self.hold_at(digest, u64::MAX);
+    }
+
+    /// The tokens that it has handed out and that have not ended: what must be in nobody's log.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<String> {
+        self.service.access.tokens().map(Tokens::all).unwrap_or_default()
     }
 
     /// Ends all tokens that were handed out; their bearers get 401 from the next request on.

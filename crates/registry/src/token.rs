@@ -57,6 +57,11 @@ impl Tokens {
         grants.get(token).filter(|grant| grant.expires > now).cloned()
     }
 
+    /// All that have been handed out and not been thrown away.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Ends all tokens.
     pub(crate) fn revoke_all(&self) {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner).clear();

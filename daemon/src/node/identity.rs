@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -22,6 +22,13 @@ pub(super) fn of_node(data_dir: &Path) -> anyhow::Result<NodeKey> {
     let said = |doing: &str| format!("{doing} the node's key {}", path.display());
     match fs::read(&path).map(Zeroizing::new) {
         Ok(bytes) => {
+            let mode = fs::metadata(&path).with_context(|| said("look at"))?.permissions().mode() & 0o7777;
+            anyhow::ensure!(
+                mode & 0o007 == 0,
+                "the node's key {0} can be read by every user of this machine (mode {mode:04o}), who may have taken it: remove it \
+                 to become a new node, or `chmod 600 {0}` if nobody else was here",
+                path.display()
+            );
             let seed = bytes.as_slice().try_into().ok();
             let seed: &[u8; 32] = seed.with_context(|| {
                 format!(
@@ -55,5 +62,15 @@ mod tests {
         assert_eq!(of_node(folder.path()).unwrap().id(), first.id());
         fs::write(folder.path().join("identity"), b"short").unwrap();
         assert!(of_node(folder.path()).unwrap_err().to_string().contains("32 bytes"));
+    }
+
+    #[test]
+    fn a_key_that_everybody_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        of_node(folder.path()).unwrap();
+        let path = folder.path().join("identity");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        let error = of_node(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("mode 0604") && error.contains(&*path.to_string_lossy()), "{error}");
     }
 }
