@@ -156,7 +156,8 @@ impl Driver {
             6 => ToCoordinator::Orphaned { digest },
             7 => ToCoordinator::Leave { digest },
             8 => {
-                let holdings = (0..menu.of(6)).map(|_| Holding { digest: self::digest(menu), found: probe(menu) }).collect();
+                let holdings =
+                    (0..menu.of(6)).map(|_| Holding { digest: self::digest(menu), found: probe(menu) }).collect();
                 ToCoordinator::Announce { holdings, addresses: addresses(menu), zone: zone(menu) }
             }
             9 => ToCoordinator::Dropped { digest },

@@ -50,7 +50,8 @@ fn codec() -> Vec<Vec<u8>> {
     ];
     let bodies = messages.iter().filter_map(|message| codec::body(message, MAX_TRADE_BODY).ok());
     let letter = bodies.collect::<Vec<_>>().concat();
-    let frames = [Topic::New(0, digest), Topic::Known(0)].map(|topic| Envelope::seal(topic, &letter).unwrap_or_default());
+    let frames =
+        [Topic::New(0, digest), Topic::Known(0)].map(|topic| Envelope::seal(topic, &letter).unwrap_or_default());
     let addresses = vec![SocketAddr::from(([10, 0, 0, 1], 5051)), SocketAddr::from(([0; 8], 1))];
     let probe = Probe { length: 1 << 30, visibility: Visibility::Private };
     let join = Join {
@@ -98,8 +99,19 @@ fn codec() -> Vec<Vec<u8>> {
 
 fn ranges() -> Vec<Vec<u8>> {
     let texts = [
-        "bytes=0-", "bytes=4-", "bytes=-3", "bytes=2-4", "bytes=0-0,5-9,-1", "bytes=9-2", "items=0-1", "bytes=,,",
-        "bytes=99999999999999999999-", "bytes=-0", " bytes = 1 - 2 ", "bytes=0-0,0-0,0-0,0-0", "bytes",
+        "bytes=0-",
+        "bytes=4-",
+        "bytes=-3",
+        "bytes=2-4",
+        "bytes=0-0,5-9,-1",
+        "bytes=9-2",
+        "items=0-1",
+        "bytes=,,",
+        "bytes=99999999999999999999-",
+        "bytes=-0",
+        " bytes = 1 - 2 ",
+        "bytes=0-0,0-0,0-0,0-0",
+        "bytes",
     ];
     let lengths = [0u64, 1, 10, 1 << 40, u64::MAX];
     let head = |length: u64| [(length >> 32) as u32, length as u32].map(u32::to_le_bytes).concat();
@@ -122,7 +134,10 @@ fn challenges() -> Vec<Vec<u8>> {
         (2, "bytes 5-9/*"),
         (2, "bytes 0-18446744073709551615/*"),
         (3, r#"{"auths":{"registry.example":{"auth":"dXNlcjpwYXNzd29yZA=="}}}"#),
-        (3, r#"{"auths":{"https://index.docker.io/v1/":{"identitytoken":"x","username":"y"}},"credHelpers":{"a.b":"c"}}"#),
+        (
+            3,
+            r#"{"auths":{"https://index.docker.io/v1/":{"identitytoken":"x","username":"y"}},"credHelpers":{"a.b":"c"}}"#,
+        ),
         (3, r#"{"auths":{"registry.example":{"auth":"not base64"}}}"#),
         (3, "{"),
     ];

@@ -262,16 +262,7 @@ impl Filesystem for Mounted {
         }
     }
 
-    fn create(
-        &self,
-        _: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _: i32, reply: ReplyCreate) {
         let mode = (mode & !umask & 0o7777) as u16;
         let made = self.change(|tree| tree.make_file(parent.0, name, mode));
         match made.and_then(|number| self.attributes(number)) {

@@ -5,12 +5,7 @@ use std::{
     ffi::OsStr,
 };
 
-use crate::{
-    Change, Unsynced,
-    faults::ENOSPC,
-    names::Names,
-    unsynced::write,
-};
+use crate::{Change, Unsynced, faults::ENOSPC, names::Names, unsynced::write};
 
 pub(crate) const ROOT: u64 = 1;
 

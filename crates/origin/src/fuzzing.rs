@@ -11,7 +11,7 @@ use crate::{
     token::jwt_life,
 };
 
-fn headers(name: header::HeaderName, bytes: &[u8]) -> HeaderMap {
+fn headers(name: &header::HeaderName, bytes: &[u8]) -> HeaderMap {
     // A line for each header of that name.
     let values = bytes.split(|&byte| byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
     values.map(|value| (name.clone(), value)).collect()
@@ -19,7 +19,7 @@ fn headers(name: header::HeaderName, bytes: &[u8]) -> HeaderMap {
 
 /// `WWW-Authenticate`.
 pub fn challenge(bytes: &[u8]) {
-    let headers = headers(header::WWW_AUTHENTICATE, bytes);
+    let headers = headers(&header::WWW_AUTHENTICATE, bytes);
     if let Some(Challenge::Bearer(bearer)) = Challenge::read(&headers) {
         assert!(bearer.realm.has_host() || bearer.realm.cannot_be_a_base() || !bearer.realm.scheme().is_empty());
     }
@@ -44,7 +44,7 @@ pub fn token(bytes: &[u8]) {
 
 /// `Content-Range`.
 pub fn content_range(bytes: &[u8]) {
-    if let Some(range) = ContentRange::read(&headers(header::CONTENT_RANGE, bytes)) {
+    if let Some(range) = ContentRange::read(&headers(&header::CONTENT_RANGE, bytes)) {
         assert!(range.bytes.start < range.bytes.end);
         assert!(range.total.is_none_or(|total| range.bytes.end <= total));
     }

@@ -72,7 +72,11 @@ struct Open {
 impl Drop for Index {
     fn drop(&mut self) {
         let open = self.open.take();
-        if let Err(error) = guarded("close", &self.path, || Ok(drop(open))) {
+        let close = || {
+            drop(open);
+            Ok(())
+        };
+        if let Err(error) = guarded("close", &self.path, close) {
             tracing::error!(%error, "the index was not closed in order");
         }
     }
@@ -108,7 +112,8 @@ impl Index {
             // The database refuses a cache of less than 256 bytes.
             let config = sled::Config::new().path(path).cache_capacity(cache.max(64 << 10));
             let db = config.flush_every_ms(Some(FLUSH_EVERY_MS)).open()?;
-            let [blobs, manifests, tags, stops] = ["blobs", "manifests", "tags", "stops"].map(|name| db.open_tree(name));
+            let [blobs, manifests, tags, stops] =
+                ["blobs", "manifests", "tags", "stops"].map(|name| db.open_tree(name));
             let open = Open { db, tables: [blobs?, manifests?, tags?, stops?] };
             Ok(Self { path: path.to_owned(), open: Some(open) })
         })?;

@@ -39,8 +39,9 @@ impl Blob {
         }
         self.with_data("open", |file| {
             // What is checked has to be what the disk has, or a later loss of power takes what was found right.
-            file.forget_memory()
-                .unwrap_or_else(|error| tracing::debug!(digest = %self.digest(), %error, "memory is read instead of the disk"));
+            file.forget_memory().unwrap_or_else(
+                |error| tracing::debug!(digest = %self.digest(), %error, "memory is read instead of the disk"),
+            );
             Ok(())
         })?;
         for some in pieces.chunks(AT_ONCE) {

@@ -50,7 +50,8 @@ impl Sidecar {
     /// Makes a new one, in place of what was there, and syncs it.
     pub(crate) fn create(disk: Arc<dyn Disk>, path: PathBuf, digest: Digest, layout: Layout) -> io::Result<Self> {
         disk.create(&path)?;
-        let mut this = Self { disk, path, digest, layout, end: 0, proven: None, complete: false, unsynced: false, suspect: false };
+        let mut this =
+            Self { disk, path, digest, layout, end: 0, proven: None, complete: false, unsynced: false, suspect: false };
         this.append(HEAD, &head(&digest, &layout))?;
         this.sync()?;
         Ok(this)

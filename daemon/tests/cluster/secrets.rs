@@ -79,8 +79,7 @@ async fn no_secret_is_in_a_log_a_figure_or_an_error() {
         .flag("credentials", &credentials.to_string_lossy())
         .flag("log", "trace")
         .registry(FAR)
-        .env("HTTPS_PROXY", &proxy)
-        .env("HTTP_PROXY", &proxy);
+        .env("HTTPS_PROXY", &proxy);
     for registry in ["one.example", "two.example"] {
         daemons = daemons.registry(registry);
     }

@@ -30,7 +30,11 @@ fn disk() -> Option<(FaultyDisk, tempfile::TempDir)> {
 }
 
 fn samples() -> Vec<Sample> {
-    [1_000, 9_000, 33_000, 50_000, 64_000, 90_000].into_iter().zip(1..).map(|(length, n)| Sample::new(n, length, 4096)).collect()
+    [1_000, 9_000, 33_000, 50_000, 64_000, 90_000]
+        .into_iter()
+        .zip(1..)
+        .map(|(length, n)| Sample::new(n, length, 4096))
+        .collect()
 }
 
 /// Which blobs are whole.

@@ -9,9 +9,7 @@ use std::{
 use shoal_faulty_disk::Chance;
 use shoal_store::Store;
 
-use crate::{
-    sample::{Sample, config},
-};
+use crate::sample::{Sample, config};
 
 /// Copies a folder file by file while it changes: each file is of another moment.
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

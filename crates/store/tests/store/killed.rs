@@ -11,9 +11,7 @@ use shoal_blob::Digest;
 use shoal_faulty_disk::Chance;
 use shoal_store::Store;
 
-use crate::{
-    sample::{Sample, config},
-};
+use crate::sample::{Sample, config};
 
 const CHILD: &str = "SHOAL_STORE_TEST_WRITER";
 const LIVES: u64 = 200;
@@ -21,7 +19,11 @@ const LIVES: u64 = 200;
 const CAPACITY: u64 = 200_000;
 
 fn samples() -> Vec<Sample> {
-    [0, 9_000, 33_000, 50_000, 64_000, 144_000].into_iter().zip(1..).map(|(length, n)| Sample::new(n, length, 4096)).collect()
+    [0, 9_000, 33_000, 50_000, 64_000, 144_000]
+        .into_iter()
+        .zip(1..)
+        .map(|(length, n)| Sample::new(n, length, 4096))
+        .collect()
 }
 
 /// A word to the parent: whole at once, so that one that arrives is true.

@@ -269,8 +269,12 @@ impl Swarm {
     }
 
     pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {
-        for piece in self.flights.remove_all(Source::Neighbour(node)) {
-            capacity.release(&self.digest, self.bytes_of(piece), Source::Neighbour(node));
+        for number in self.flights.remove_all(Source::Neighbour(node)) {
+            capacity.release(&self.digest, self.bytes_of(number), Source::Neighbour(node));
+            // One that says Bye may send on all the same: what is not counted any longer is not to be taken.
+            if let Some(piece) = self.layout.piece(number) {
+                self.outputs.push_back(Output::Abandon { piece, from: node });
+            }
         }
     }
 
