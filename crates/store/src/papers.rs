@@ -258,6 +258,6 @@ fn open_or_renew(blob: &Blob, path: &std::path::Path) -> std::io::Result<Sidecar
     match Sidecar::load(disk.clone(), path.clone(), *blob.digest()) {
         Ok(Some(sidecar)) if sidecar.layout() == *blob.layout() => Ok(sidecar),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Sidecar::create(disk.clone(), path, *blob.digest(), *blob.layout()),
+        _ => Sidecar::create_again(disk.clone(), path, *blob.digest(), *blob.layout()),
     }
 }

@@ -94,7 +94,9 @@ fn resumed(
     let mut sidecar = match sidecar {
         Some(sidecar) => sidecar,
         // The index knows how the blob is cut; its claims are lost, and others may have them.
-        None => Sidecar::create(place.disk.clone(), sidecar_path.clone(), digest, layout).on("make", &sidecar_path)?,
+        None => {
+            Sidecar::create_again(place.disk.clone(), sidecar_path.clone(), digest, layout).on("make", &sidecar_path)?
+        }
     };
     let mut fresh = match believed {
         Some(record) if record.layout() == Some(layout) => {

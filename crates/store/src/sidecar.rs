@@ -57,6 +57,13 @@ impl Sidecar {
         Ok(this)
     }
 
+    /// Makes a new one in place of one that was lost, and its name durable too: nothing else of the blob will.
+    pub(crate) fn create_again(disk: Arc<dyn Disk>, path: PathBuf, digest: Digest, layout: Layout) -> io::Result<Self> {
+        let made = Self::create(disk, path, digest, layout)?;
+        made.path.parent().map_or(Ok(()), |shelf| made.disk.sync_folder(shelf))?;
+        Ok(made)
+    }
+
     /// Reads one that is there and cuts off what was not finished. `None` when it has no head, or that of another blob.
     pub(crate) fn load(disk: Arc<dyn Disk>, path: PathBuf, digest: Digest) -> io::Result<Option<Self>> {
         let file = disk.open(&path)?;
