@@ -3,7 +3,8 @@
 //! * a fetch between two daemons against raw QUIC between two processes, raw SHA-256 and raw positional writes;
 //! * checking pieces against SHA-256 alone, on one thread and on two;
 //! * the mirror serving a stored layer against a web server serving a file;
-//! * one cold pull through a daemon that is alone against a plain read of the origin.
+//! * one cold pull through a daemon that is alone against a plain read of the origin;
+//! * one in parts, as containerd and Ollama read, against one reader.
 
 mod client;
 mod cold;
@@ -11,10 +12,10 @@ mod comparison;
 mod cost;
 mod fetch;
 mod layer;
+mod parts;
 mod quic;
 mod raw;
 mod serving;
-mod web_server;
 
 use std::{fmt, path::Path, time::Duration};
 
@@ -26,10 +27,7 @@ use shoal::{cluster::Cluster, config::Size};
 use shoal_registry::Registry;
 use tokio::task::spawn_blocking;
 
-pub(crate) use self::{
-    quic::{End, run as end_of_raw_quic},
-    web_server::{Plain, serve as serve_plainly},
-};
+pub(crate) use self::quic::{End, run as end_of_raw_quic};
 
 use self::{
     comparison::{Comparison, Goal},
@@ -83,6 +81,8 @@ enum Part {
     Mirror,
     /// A cold pull through a lone daemon
     Cold,
+    /// A cold pull in parts
+    Parts,
 }
 
 /// What was measured.
@@ -133,6 +133,7 @@ async fn measure(args: &Args, program: &Path, folder: &Path) -> anyhow::Result<R
             Part::Verify => verification(args.rounds).await?,
             Part::Mirror => serving::measure(&setting).await?,
             Part::Cold => cold::measure(&setting).await?,
+            Part::Parts => parts::measure(&setting).await?,
         });
     }
     Ok(Report { bytes: args.size.0, rounds: args.rounds, comparisons })

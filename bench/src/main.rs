@@ -5,6 +5,7 @@
 //! * `report`: such fan-outs of several sizes, as the page in `docs/` shows them;
 //! * `simulate`: whole fleets in virtual time, and how near they come to what no protocol can beat;
 //! * `limits`: a fetch, the mirror, the verifier and a cold pull beside the raw parts that they are made of;
+//! * `load`: many clients that read ranges of stored layers, from the mirror and from nginx;
 //! * `memory`: real daemons pull and serve a very large layer; the most memory that each has had is held against a limit;
 //! * `soak`: random pulls while daemons are killed and links are cut, and what is left of it;
 //! * `verify`: what it costs to check pieces against their chain, beside the hash function alone.
@@ -15,6 +16,7 @@ mod fanout;
 mod faults;
 mod lab;
 mod limits;
+mod load;
 mod median;
 mod memory;
 mod program;
@@ -22,6 +24,7 @@ mod report;
 mod simulate;
 mod soak;
 mod verify;
+mod web_server;
 mod workshop;
 
 use std::{fmt::Display, process::ExitCode};
@@ -51,6 +54,8 @@ enum Command {
     BadPeer(faults::BadPeerArgs),
     /// What Shoal costs beside the raw parts that it is made of, as ratios, each against its goal
     Limits(limits::Args),
+    /// Many clients that read ranges of stored layers, beside nginx; fails when a single answer is wrong
+    Load(load::Args),
     /// The most resident memory of daemons that pull and serve a large layer; fails when it is over the limit
     Memory(memory::Args),
     /// Fan-outs of 1 to 16 nodes, written into `docs/benchmarks.md` (root, Linux)
@@ -66,7 +71,7 @@ enum Command {
     RawQuic(limits::End),
     /// A plain file server, for `limits`
     #[command(hide = true)]
-    ServeFile(limits::Plain),
+    ServeFile(web_server::Plain),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
             show(&report, args.json)?;
             if args.check { report.check() } else { Ok(()) }
         }),
+        Command::Load(args) => load::run(&args).and_then(|report| show(&report, args.json)),
         Command::Memory(args) => memory::run(&args).and_then(|report| {
             show(&report, args.json)?;
             report.check()
@@ -95,7 +101,7 @@ fn main() -> ExitCode {
         }),
         Command::Verify(args) => verify::run(&args).and_then(|report| show(&report, args.json)),
         Command::RawQuic(end) => limits::end_of_raw_quic(&end),
-        Command::ServeFile(plain) => limits::serve_plainly(&plain),
+        Command::ServeFile(plain) => web_server::serve(&plain),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use super::{
 
 const MOST_TIME: f64 = 1.03;
 /// What the origin sends in a second, in bytes.
-const LINK: u64 = 125_000_000;
+pub(super) const LINK: u64 = 125_000_000;
 
 pub(super) async fn measure(setting: &Setting<'_>) -> anyhow::Result<Vec<Comparison>> {
     let origin = setting.layer.origin(Faults::none().rate(LINK)).await?;

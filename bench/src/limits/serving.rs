@@ -9,8 +9,8 @@ use super::{
     Setting, client,
     comparison::{Comparison, Goal, Unit},
     cost::{Cost, Meter, compare},
-    web_server::WebServer,
 };
+use crate::web_server::WebServer;
 
 const LEAST_THROUGHPUT: f64 = 0.95;
 const MOST_CPU: f64 = 1.1;

@@ -18,7 +18,7 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// A server in a process of its own, which ends when this is dropped.
-pub(super) struct WebServer {
+pub(crate) struct WebServer {
     child: Child,
     pid: u32,
     address: SocketAddr,
@@ -36,8 +36,8 @@ pub(crate) struct Plain {
 }
 
 impl WebServer {
-    /// Serves `file` until dropped; `folder` is where it may put files of its own.
-    pub(super) async fn start(file: &Path, folder: &Path) -> anyhow::Result<Self> {
+    /// Serves `file`, and nginx what lies beside it, until dropped; `folder` is where it may put files of its own.
+    pub(crate) async fn start(file: &Path, folder: &Path) -> anyhow::Result<Self> {
         // Given back just before the server takes it.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let name = file.file_name().and_then(|name| name.to_str()).context("the layer's file has a plain name")?;
@@ -72,19 +72,19 @@ impl WebServer {
         Ok(Self { child, pid, address, path, name })
     }
 
-    pub(super) const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    pub(super) const fn pid(&self) -> u32 {
+    pub(crate) const fn pid(&self) -> u32 {
         self.pid
     }
 
-    pub(super) const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         self.name
     }
 }
@@ -96,7 +96,7 @@ impl std::fmt::Debug for WebServer {
 }
 
 /// Where nginx is; /usr/sbin is not on everybody's path.
-fn nginx() -> Option<PathBuf> {
+pub(crate) fn nginx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     folders.map(|folder| folder.join("nginx")).find(|program| program.is_file())
@@ -107,7 +107,7 @@ fn nginx_configuration(address: SocketAddr, root: &Path, folder: &Path) -> Strin
     let (root, folder) = (root.display(), folder.display());
     format!(
         "daemon off;\nmaster_process off;\nworker_processes 1;\npid {folder}/nginx.pid;\nevents {{}}\nhttp {{\n\
-         access_log off;\nsendfile on;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
+         access_log off;\nsendfile on;\nkeepalive_requests 1000000000;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\n\
          fastcgi_temp_path {folder}/fastcgi;\nuwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
          server {{\nlisten {address};\nroot {root};\n}}\n}}\n"
     )
