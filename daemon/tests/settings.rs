@@ -107,8 +107,10 @@ fn each_setting_can_be_written_in_each_place() {
         "registry" => "r.io=https://10.0.0.9",
         "allow_any_registry" => "true",
         "credentials" => "/etc/config.json",
-        "access" => "r.io=caller",
+        "access" => "r.io=node",
         "ca_file" => "r.io=/etc/ca.pem",
+        "proxy" => "http://proxy.example:3128",
+        "no_proxy" => "internal.example",
         "capacity" => "5GiB",
         "min_free" => "6GiB",
         "zone" => "z",
@@ -131,7 +133,7 @@ fn each_setting_can_be_written_in_each_place() {
     let flags: Vec<String> =
         rows.iter().map(|row| format!("{}={}", row.flag.split(' ').next().unwrap(), values(&row.key))).collect();
     let env: Vec<(&str, &str)> = rows.iter().map(|row| (row.env.as_str(), values(&row.key))).collect();
-    let lists = ["bootstrap", "advertise", "registry", "access", "ca_file"];
+    let lists = ["bootstrap", "advertise", "registry", "credentials", "access", "ca_file", "no_proxy"];
     let lines: Vec<String> = rows
         .iter()
         .map(|row| match (row.key.as_str(), values(&row.key)) {
@@ -214,6 +216,13 @@ fn registries_are_checked() {
         (&["--registry", "r.io", "--registry", "R.io"], &["r.io", "twice"]),
         (&["--access", "r.io=node"], &["access", "r.io", "not configured"]),
         (&["--registry", "a.io", "--ca-file", "r.io=/ca.pem"], &["ca_file", "r.io", "not configured"]),
+        (&["--registry", "r.io=http://127.0.0.1:5050"], &["registry", "http://127.0.0.1:5050", "this daemon's own"]),
+        (&["--registry", "r.io=http://[::1]:5051"], &["registry", "http://[::1]:5051", "this daemon's own"]),
+        (
+            &["--registry", "r.io", "--access", "r.io=caller", "--allow-any-registry"],
+            &["allow_any_registry", "true", "access"],
+        ),
+        (&["--proxy", "socks5://proxy"], &["--proxy", "socks5://proxy", "http://HOST:PORT"]),
     ] {
         assert_says(&refused(flags, &[]), parts);
     }
@@ -226,8 +235,47 @@ fn registries_are_checked() {
     );
     let read = in_force(&["--config", text(&file)], &[]);
     assert_eq!(read.registries["r.io:5000"].credentials, Some("/c.json".into()));
+    // Another machine's port is another's.
+    in_force(&["--registry", "r.io=http://10.0.0.9:5050"], &[]);
     let read = in_force(&["--config", text(&file), "--registry", "b.io"], &[]);
     assert!(read.registries.is_empty(), "a list in the flags replaces both forms of the file");
+}
+
+#[test]
+fn the_file_says_all_about_a_registry() {
+    let files = Files::new();
+    let table = "[registries.\"r.io\"]\nurl = [\"https://10.0.0.1\", \"http://10.0.0.2:5000\"]\naccess = \"caller\"\n\
+                 user_file = \"/u\"\npassword_file = \"/p\"\nca_file = \"/ca\"\nclient_cert = \"/cert\"\n\
+                 client_key = \"/key\"\nproxy = \"none\"\nallow_local = true\n";
+    let file = files.settings(&format!("credentials = \"/one.json\"\n{table}"));
+    let read = in_force(&["--config", text(&file)], &[]);
+    assert_eq!(read.credentials, [PathBuf::from("/one.json")]);
+    let registry = &read.registries["r.io"];
+    assert_eq!(registry.url, ["https://10.0.0.1", "http://10.0.0.2:5000"]);
+    assert!(registry.allow_local && registry.client_key == Some("/key".into()));
+    // What is printed reads the same again.
+    let again = files.settings(&toml::to_string(&read).unwrap());
+    assert_eq!(in_force(&["--config", text(&again)], &[]), read);
+
+    for (line, parts) in [
+        ("url = [\"https://a\", \"https://a:443\"]", &["url", "https://a:443", "twice"][..]),
+        ("url = [\"https://a\", \"ftp://b\"]", &["url", "ftp://b", "https://"]),
+        ("url = 7", &["url", "7"]),
+        ("proxy = \"http://me:hunter2@proxy\"", &["proxy", "environment"]),
+    ] {
+        let file = files.settings(&format!("[registries.\"r.io\"]\n{line}\n"));
+        let error = refused(&["--config", text(&file)], &[]);
+        assert_says(&error, parts);
+    }
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_cannot_be_used_is_named() {
+    let error = refused(&[], &[("HTTPS_PROXY", "socks5://me:hunter2@proxy")]);
+    assert_says(&error, &["HTTPS_PROXY", "http or https"]);
+    assert!(!error.contains("hunter2"), "{error}");
+    // A setting makes it void.
+    in_force(&["--proxy", "none"], &[("HTTPS_PROXY", "socks5://proxy")]);
 }
 
 #[test]

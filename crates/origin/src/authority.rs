@@ -1,38 +1,25 @@
-//! Who is asked for leave, and what is shown at the door: challenges, tokens and passwords of one registry.
-//!
-//! The ordinary exchange, by name and password or anonymously, is oci-client's. Three cases are not its: a registry that
-//! nobody configured (oci-client would connect to any address that the challenge names), an identity token (a POST that
-//! it does not know), and a challenge that only a repository's answer showed (it reads the one of `/v2/` alone). Where it
-//! comes back without a token, the service is asked once more from here, because its error hides the status.
+//! Who is asked for leave, and what is shown at the door: challenges, tokens and passwords of one endpoint.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::HeaderValue;
-use oci_client::{
-    Reference, RegistryOperation,
-    client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol},
-    errors::OciDistributionError,
-    secrets::RegistryAuth,
-};
 use reqwest::{Client, Url};
-use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use crate::{
-    address::check_url,
+    address::Reach,
     body::collect,
     challenge::{Bearer, Challenge, pull_scope},
     counters::{Counters, RequestKind},
-    credentials::CredentialFile,
+    credentials::Sources,
     error::{ErrorKind, RefusedAddress},
-    failure::{Failure, chain},
+    failure::Failure,
     retry::Patience,
     secret::{Credentials, Secret},
-    tls,
     token::{Identity, Token, Tokens},
 };
 
@@ -40,28 +27,23 @@ use crate::{
 const CHALLENGE_LIFE: Duration = Duration::from_secs(600);
 /// The largest answer of a token service.
 const MOST_TOKEN_BYTES: usize = 256 * 1024;
-/// oci-client keeps every token it has got in a map that only grows; its client is replaced after so many.
-const OCI_EXCHANGES: u32 = 1024;
 
-/// One registry's door.
+/// The door of one endpoint.
 pub(crate) struct Authority {
     base: Url,
-    guarded: bool,
+    reach: Reach,
     http: Client,
     patience: Patience,
     counters: Arc<Counters>,
-    extra: Vec<CertificateDer<'static>>,
-    file: Option<CredentialFile>,
+    sources: Option<Arc<Sources>>,
     challenge: tokio::sync::Mutex<Option<Known>>,
     tokens: Tokens,
-    oci: Mutex<Option<(Arc<oci_client::Client>, u32)>>,
 }
 
-/// A challenge, and where it was seen.
+/// A challenge, and when it was seen.
 #[derive(Clone, Debug)]
 struct Known {
     challenge: Challenge,
-    by_ping: bool,
     since: Instant,
 }
 
@@ -82,37 +64,39 @@ impl Authorization {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("base", &self.base.as_str()).field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("base", &self.base.as_str())
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
     }
 }
 
 impl Authority {
     pub(crate) fn new(
         base: Url,
-        guarded: bool,
+        reach: Reach,
         http: Client,
         patience: Patience,
         counters: Arc<Counters>,
-        extra: Vec<CertificateDer<'static>>,
-        file: Option<CredentialFile>,
+        sources: Option<Arc<Sources>>,
     ) -> Self {
-        let (challenge, tokens, oci) = (tokio::sync::Mutex::new(None), Tokens::default(), Mutex::new(None));
-        Self { base, guarded, http, patience, counters, extra, file, challenge, tokens, oci }
+        let (challenge, tokens) = (tokio::sync::Mutex::new(None), Tokens::default());
+        Self { base, reach, http, patience, counters, sources, challenge, tokens }
     }
 
     /// Whether there is anything to show but anonymity.
-    pub(crate) fn has_credentials(&self) -> bool {
-        self.credentials().is_some()
+    pub(crate) async fn has_credentials(&self) -> bool {
+        self.credentials().await.is_some()
     }
 
-    fn credentials(&self) -> Option<Credentials> {
-        self.file.as_ref()?.current()
+    async fn credentials(&self) -> Option<Credentials> {
+        self.sources.as_ref()?.current().await
     }
 
     /// What to show for reading a repository, asking for a token where one is needed and none is held.
     pub(crate) async fn authorization(&self, identity: Identity, path: &str) -> Result<Authorization, Failure> {
         let known = self.known().await?;
-        let own = if identity == Identity::Own { self.credentials() } else { None };
+        let own = if identity == Identity::Own { self.credentials().await } else { None };
         let bearer = match (&known.challenge, &own) {
             (_, Some(Credentials::Registry(token))) => return Authorization::fresh(token, "Bearer"),
             (Challenge::Bearer(bearer), _) => bearer,
@@ -127,14 +111,26 @@ impl Authority {
             return Ok(Authorization { header: Some(header(&token.secret, "Bearer")?), reused: true });
         }
         *held = None;
-        let token = self.exchange(bearer, known.by_ping, own.as_ref(), path).await?;
+        let token = match self.exchange(bearer, own.as_ref(), path).await {
+            Err(Failure::Final(ErrorKind::Unauthorized)) if own.is_some() => {
+                // They may have been changed a moment ago.
+                let fresh = self.fresh().await.filter(|fresh| Some(fresh) != own.as_ref());
+                let fresh = fresh.ok_or(Failure::Final(ErrorKind::Unauthorized))?;
+                self.exchange(bearer, Some(&fresh), path).await?
+            }
+            outcome => outcome?,
+        };
         let shown = Authorization::fresh(&token.secret, "Bearer")?;
         *held = Some(token);
         Ok(shown)
     }
 
-    /// Notes a 401. Returns whether another attempt as the same identity may fare better: a token had grown old, or the
-    /// answer shows a challenge that was not known.
+    async fn fresh(&self) -> Option<Credentials> {
+        self.sources.as_ref()?.fresh().await
+    }
+
+    /// Notes a 401. Returns whether another attempt as the same identity may fare better: a token had grown old, the
+    /// answer shows a challenge that was not known, or the credentials have changed.
     pub(crate) async fn refused(
         &self,
         identity: Identity,
@@ -147,7 +143,7 @@ impl Authority {
             let mut known = self.challenge.lock().await;
             let differs = known.as_ref().is_none_or(|known| !alike(&known.challenge, &challenge));
             if differs {
-                *known = Some(Known { challenge, by_ping: false, since: Instant::now() });
+                *known = Some(Known { challenge, since: Instant::now() });
                 again = true;
             }
         }
@@ -160,6 +156,9 @@ impl Authority {
             }
             again = true;
         }
+        if identity == Identity::Own && !again {
+            again = self.fresh().await.is_some_and(|fresh| replaces(&fresh, shown));
+        }
         again
     }
 
@@ -167,9 +166,7 @@ impl Authority {
     pub(crate) async fn ping(&self) -> Result<http::HeaderMap, Failure> {
         self.counters.sent(RequestKind::Ping);
         let url = self.base.join("v2/").map_err(|error| Failure::Final(ErrorKind::Invalid(error.to_string())))?;
-        if self.guarded {
-            check(&url)?;
-        }
+        self.reach.check(&url)?;
         let sent = tokio::time::timeout(self.patience.stall, self.http.get(url).send()).await;
         let response = sent.map_err(|_| Failure::stalled(self.patience.stall))??;
         match response.status() {
@@ -186,64 +183,19 @@ impl Authority {
             return Ok(known.clone());
         }
         let challenge = Challenge::read(&self.ping().await?).unwrap_or(Challenge::None);
-        let fresh = Known { challenge, by_ping: true, since: Instant::now() };
+        let fresh = Known { challenge, since: Instant::now() };
         *known = Some(fresh.clone());
         Ok(fresh)
     }
 
-    async fn exchange(
-        &self,
-        bearer: &Bearer,
-        by_ping: bool,
-        own: Option<&Credentials>,
-        path: &str,
-    ) -> Result<Token, Failure> {
-        if self.guarded {
-            check(&bearer.realm)?;
-        } else if self.base.scheme() == "https" && bearer.realm.scheme() != "https" {
+    /// Asks the token service for a token to pull from a repository.
+    async fn exchange(&self, bearer: &Bearer, own: Option<&Credentials>, path: &str) -> Result<Token, Failure> {
+        self.reach.check(&bearer.realm)?;
+        if self.base.scheme() == "https" && bearer.realm.scheme() != "https" {
             let (host, address) = (bearer.realm.host_str().unwrap_or_default().to_owned(), RefusedAddress::NotHttps);
             return Err(Failure::Final(ErrorKind::AddressRefused { host, address }));
         }
         self.counters.sent(RequestKind::Token);
-        let special_scope = bearer.scope.as_ref().is_some_and(|scope| !scope.starts_with("repository:"));
-        let auth = match own {
-            None => RegistryAuth::Anonymous,
-            Some(Credentials::Password { user, password }) => {
-                RegistryAuth::Basic(user.clone(), password.expose().to_owned())
-            }
-            Some(Credentials::Registry(token)) => RegistryAuth::Bearer(token.expose().to_owned()),
-            Some(Credentials::Identity(_)) => return self.exchange_here(bearer, own, path).await,
-        };
-        if self.guarded || !by_ping || special_scope {
-            return self.exchange_here(bearer, own, path).await;
-        }
-        match self.exchange_there(&auth, path).await? {
-            Some(token) => Ok(token),
-            None => self.exchange_here(bearer, own, path).await,
-        }
-    }
-
-    /// The ordinary exchange, by oci-client. `None` when it did not come by a token and cannot tell why: its error has the
-    /// token service's text but not the status, and a fault must not be taken for a refusal.
-    async fn exchange_there(&self, auth: &RegistryAuth, path: &str) -> Result<Option<Token>, Failure> {
-        let client = self.oci_client()?;
-        let image = Reference::with_tag(host_and_port(&self.base), path.to_owned(), "latest".to_owned());
-        // It pings and exchanges: two requests, each with a time to connect and a time to answer.
-        let most = 2 * (self.patience.connect + self.patience.stall);
-        let answer = tokio::time::timeout(most, client.auth(&image, auth, RegistryOperation::Pull)).await;
-        match answer.map_err(|_| Failure::stalled(most))? {
-            Ok(Some(token)) => Ok(Some(Token::new(token, None))),
-            Ok(None) | Err(OciDistributionError::AuthenticationFailure(_)) => Ok(None),
-            Err(OciDistributionError::RequestError(error)) => Err(error.into()),
-            Err(OciDistributionError::RegistryTokenDecodeError(_)) => {
-                Err(Failure::wrong("the token service's answer has no token"))
-            }
-            Err(_) => Err(Failure::network("the token exchange failed")),
-        }
-    }
-
-    /// The exchange with our own client: at checked addresses, with identity tokens.
-    async fn exchange_here(&self, bearer: &Bearer, own: Option<&Credentials>, path: &str) -> Result<Token, Failure> {
         let mut scopes = vec![pull_scope(path)];
         scopes.extend(bearer.scope.clone().filter(|scope| !scope.starts_with("repository:")));
         let mut pairs: Vec<(&str, &str)> = bearer.service.iter().map(|service| ("service", service.as_str())).collect();
@@ -277,34 +229,6 @@ impl Authority {
         let body = collect(response, MOST_TOKEN_BYTES, self.patience.stall, |_| ()).await?;
         read_token(&body).ok_or_else(|| Failure::wrong("the token service's answer has no token"))
     }
-
-    fn oci_client(&self) -> Result<Arc<oci_client::Client>, Failure> {
-        let mut held = self.oci.lock().expect("nobody panics while holding the client");
-        if let Some((client, uses)) = held.as_mut().filter(|(_, uses)| *uses < OCI_EXCHANGES) {
-            *uses += 1;
-            return Ok(client.clone());
-        }
-        tls::lend_provider_to_oci_client();
-        let certificate =
-            |der: &CertificateDer<'_>| Certificate { encoding: CertificateEncoding::Der, data: der.to_vec() };
-        let config = ClientConfig {
-            protocol: if self.base.scheme() == "http" { ClientProtocol::Http } else { ClientProtocol::Https },
-            extra_root_certificates: self.extra.iter().map(certificate).collect(),
-            connect_timeout: Some(self.patience.connect),
-            read_timeout: Some(self.patience.stall),
-            user_agent: crate::USER_AGENT,
-            ..ClientConfig::default()
-        };
-        let client = oci_client::Client::try_from(config).map_err(|error| Failure::network(chain(&error)))?;
-        let client = Arc::new(client);
-        *held = Some((client.clone(), 1));
-        Ok(client)
-    }
-}
-
-fn check(url: &Url) -> Result<(), Failure> {
-    check_url(url)
-        .map_err(|refused| Failure::Final(ErrorKind::AddressRefused { host: refused.host, address: refused.address }))
 }
 
 /// Whether two challenges ask for the same thing; the scope is that of whatever was asked for and says nothing.
@@ -315,6 +239,17 @@ fn alike(known: &Challenge, seen: &Challenge) -> bool {
         }
         _ => known == seen,
     }
+}
+
+/// Whether credentials that are shown as they are differ from what was shown; those that a token is had for tell nothing.
+fn replaces(fresh: &Credentials, shown: &Authorization) -> bool {
+    let basic_was_shown = shown.header.as_ref().is_some_and(|header| header.as_bytes().starts_with(b"Basic "));
+    let fresh = match fresh {
+        Credentials::Password { user, password } if basic_was_shown => header(&basic(user, password), "Basic"),
+        Credentials::Registry(token) => header(token, "Bearer"),
+        Credentials::Password { .. } | Credentials::Identity(_) => return false,
+    };
+    fresh.is_ok_and(|fresh| Some(fresh) != shown.header)
 }
 
 fn header(secret: &Secret, scheme: &str) -> Result<HeaderValue, Failure> {
@@ -338,10 +273,4 @@ pub(crate) fn read_token(body: &[u8]) -> Option<Token> {
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let text = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
     Some(Token::new(text, answer.expires_in.map(Duration::from_secs)))
-}
-
-/// `host[:port]` of a URL, the scheme's own port left out.
-fn host_and_port(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -61,7 +61,7 @@ fn length(answer: &Answer, digest: &Digest) -> Result<(Option<u64>, Visibility),
 }
 
 fn total(answer: &Answer) -> Result<(u64, Visibility), Failure> {
-    let Answer { response, visibility } = answer;
+    let Answer { response, visibility, .. } = answer;
     let visibility = *visibility;
     match response.status() {
         StatusCode::PARTIAL_CONTENT => ContentRange::read(response.headers())

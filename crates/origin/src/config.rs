@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use shoal_blob::Repository;
 use shoal_pace::Rate;
 
-use crate::retry::Patience;
+use crate::{
+    config_error::{ConfigError, shown},
+    proxy::{Proxies, Proxy},
+    retry::Patience,
+};
 
 /// Docker Hub's names, all of them.
 pub(crate) const DOCKER_HUB: &str = "docker.io";
@@ -15,24 +19,31 @@ const DOCKER_HUB_ALIASES: [&str; 3] = ["index.docker.io", "registry-1.docker.io"
 const DOCKER_HUB_URL: &str = "https://registry-1.docker.io";
 
 /// One registry that may be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryConfig {
     /// The name that clients use: `docker.io`, or `host` or `host:port`.
     pub name: String,
-    /// Where it is reached: scheme, host and port, no path. `https://<name>` when it is not given; plain http only when
-    /// written here.
-    #[serde(default)]
-    pub url: Option<String>,
+    /// Where it is reached, the best place first: scheme, host and port, no path. `https://<name>` when none is given; plain
+    /// http only when written here. The others are asked when one before them fails or does not have something.
+    pub urls: Vec<String>,
     /// Who may read what the origin gives only to these credentials; required when there are credentials.
-    #[serde(default)]
     pub access: Option<Access>,
-    /// A docker `config.json` with the credentials of this registry; it must have some.
-    #[serde(default)]
+    /// A docker `config.json` with the credentials of this registry, or a folder with one; it must have some.
     pub credentials: Option<PathBuf>,
+    /// The user's name, in a file of one line.
+    pub user_file: Option<PathBuf>,
+    /// The user's password, in a file of one line. These two are looked at before `credentials`.
+    pub password_file: Option<PathBuf>,
     /// PEM certificates to trust for this registry beside the system's.
-    #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// PEM certificates to show to this registry.
+    pub client_cert: Option<PathBuf>,
+    /// The key of the first of them, where it is not in the same file.
+    pub client_key: Option<PathBuf>,
+    /// The proxy on the way to this registry, where it is not that of all.
+    pub proxy: Option<Proxy>,
+    /// Whether it may lead to addresses of this machine and its link that its URLs do not write.
+    pub allow_local: bool,
 }
 
 /// Who may read private content of a registry through this node.
@@ -50,8 +61,12 @@ pub enum Access {
 pub struct Policy {
     /// Whether registries that are not configured may be asked: over https, at public addresses, anonymously.
     pub allow_any_registry: bool,
-    /// A docker `config.json` for the configured registries that name none of their own.
-    pub credentials: Option<PathBuf>,
+    /// Docker `config.json`s, or folders with one, for the configured registries that have no credentials of their own. The
+    /// first that knows a registry is used for it.
+    pub credentials: Vec<PathBuf>,
+    /// The proxies on the way to configured registries. The others are asked without: a proxy would look names up itself,
+    /// unchecked.
+    pub proxies: Proxies,
     /// How long to try.
     pub patience: Patience,
     /// What is read of blobs a second, in bytes, of all registries together; `None` is no limit. Manifests, lists and tokens are
@@ -59,81 +74,11 @@ pub struct Policy {
     pub limit: Option<Rate>,
 }
 
-/// Why a configuration of registries cannot be used. A start-up error; on a reload, what was there stays.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A name that is no registry's.
-    #[error("`registry` {name:?}: {why}; expected docker.io, a host, or host:port, as in NAME or NAME=URL")]
-    Name {
-        /// The name as it was given.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Two entries for one registry.
-    #[error("`registry` {0:?} is configured twice; keep one of the two")]
-    Twice(String),
-    /// A URL that cannot be used.
-    #[error(
-        "`url` of registry {registry:?}: {url:?} {why}; expected https://HOST[:PORT], or http:// where plain http is meant"
-    )]
-    Url {
-        /// The registry.
-        registry: String,
-        /// The URL as it was given, without anything before an `@`.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// There are credentials and no word on who may read what they open.
-    #[error(
-        "registry {registry:?} has credentials in {} but no `access`; set access = \"caller\" (each caller proves itself at \
-         the origin) or access = \"node\" (whoever reaches this node's mirror may read)", path.display()
-    )]
-    AccessMissing {
-        /// The registry.
-        registry: String,
-        /// Where its credentials are.
-        path: PathBuf,
-    },
-    /// An `access` that is neither of the two.
-    #[error("`access` {0:?} is unknown; expected \"caller\" or \"node\"")]
-    AccessUnknown(String),
-    /// A credentials file that cannot be read.
-    #[error("`credentials` of registry {registry:?}: cannot use {}: {why}; expected a docker config.json", path.display())]
-    Credentials {
-        /// The registry, or `*` for the file of all.
-        registry: String,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it; never its contents.
-        why: String,
-    },
-    /// A CA file that cannot be read.
-    #[error("`ca_file` of registry {registry:?}: cannot use {}: {why}; expected PEM certificates", path.display())]
-    CaFile {
-        /// The registry.
-        registry: String,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The HTTP client could not be set up.
-    #[error("registry {registry:?}: the HTTP client could not be set up: {why}")]
-    Client {
-        /// The registry.
-        registry: String,
-        /// What went wrong.
-        why: String,
-    },
-}
-
 impl RegistryConfig {
     /// A registry of which nothing is said but its name.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), url: None, access: None, credentials: None, ca_file: None }
+        Self { name: name.into(), ..Self::default() }
     }
 
     /// The canonical name: lower case, and one name for Docker Hub.
@@ -146,29 +91,44 @@ impl RegistryConfig {
         Ok(canonical(checked.registry()).to_owned())
     }
 
-    /// The URL to ask: the given one, or https at the name.
+    /// The URLs to ask, in order: the given ones, or https at the name. Never none.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] when it has another scheme, a path, a query or credentials in it.
-    pub(crate) fn base_url(&self, name: &str) -> Result<Url, ConfigError> {
-        let Some(given) = &self.url else { return default_url(name) };
-        let wrong =
-            |why: &str| Err(ConfigError::Url { registry: name.to_owned(), url: shown(given), why: why.to_owned() });
-        let url = match Url::parse(given) {
-            Ok(url) => url,
-            Err(error) => return wrong(&format!("is not a URL ({error})")),
-        };
-        if !matches!(url.scheme(), "https" | "http") {
-            return wrong("has a scheme that registries do not speak");
+    /// [`ConfigError::Url`] when one has another scheme, a path, a query or credentials in it, or is there twice.
+    pub fn base_urls(&self) -> Result<Vec<Url>, ConfigError> {
+        let name = self.canonical_name()?;
+        let mut urls = Vec::with_capacity(self.urls.len().max(1));
+        for given in &self.urls {
+            let url = base_url(&name, given)?;
+            if urls.contains(&url) {
+                let (url, why) = (shown(given), "is given twice".to_owned());
+                return Err(ConfigError::Url { registry: name, url, why });
+            }
+            urls.push(url);
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return wrong("has credentials in it, which belong into `credentials`");
+        if urls.is_empty() {
+            urls.push(default_url(&name)?);
         }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || url.host_str().is_none() {
-            return wrong("has more in it than a host and a port");
-        }
-        Ok(url)
+        Ok(urls)
     }
+}
+
+fn base_url(name: &str, given: &str) -> Result<Url, ConfigError> {
+    let wrong = |why: &str| Err(ConfigError::Url { registry: name.to_owned(), url: shown(given), why: why.to_owned() });
+    let url = match Url::parse(given) {
+        Ok(url) => url,
+        Err(error) => return wrong(&format!("is not a URL ({error})")),
+    };
+    if !matches!(url.scheme(), "https" | "http") {
+        return wrong("has a scheme that registries do not speak");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("has credentials in it, which belong into `credentials`");
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || url.host_str().is_none() {
+        return wrong("has more in it than a host and a port");
+    }
+    Ok(url)
 }
 
 impl FromStr for RegistryConfig {
@@ -176,13 +136,12 @@ impl FromStr for RegistryConfig {
 
     /// Reads `NAME` or `NAME=URL`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let (name, url) = match text.split_once('=') {
-            Some((name, url)) => (name, Some(url.to_owned())),
-            None => (text, None),
+        let (name, urls) = match text.split_once('=') {
+            Some((name, url)) => (name, vec![url.to_owned()]),
+            None => (text, Vec::new()),
         };
-        let config = Self { url, ..Self::named(name) };
-        let name = config.canonical_name()?;
-        config.base_url(&name)?;
+        let config = Self { urls, ..Self::named(name) };
+        config.base_urls()?;
         Ok(config)
     }
 }
@@ -214,12 +173,6 @@ pub(crate) fn default_url(name: &str) -> Result<Url, ConfigError> {
     })
 }
 
-/// The text for an error message: short, and without what stands before an `@`, which may be a password.
-fn shown(text: &str) -> String {
-    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-    text.chars().take(160).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,10 +181,15 @@ mod tests {
     fn reads_names_and_urls() {
         let config: RegistryConfig = "Registry.Example:5000=http://10.0.0.1:5000".parse().unwrap();
         assert_eq!(config.canonical_name().unwrap(), "registry.example:5000");
-        assert_eq!(config.base_url("x").unwrap().as_str(), "http://10.0.0.1:5000/");
+        assert_eq!(config.base_urls().unwrap()[0].as_str(), "http://10.0.0.1:5000/");
         let config: RegistryConfig = "index.docker.io".parse().unwrap();
         assert_eq!(config.canonical_name().unwrap(), "docker.io");
-        assert_eq!(config.base_url("docker.io").unwrap().as_str(), "https://registry-1.docker.io/");
+        assert_eq!(config.base_urls().unwrap()[0].as_str(), "https://registry-1.docker.io/");
+        let urls = ["http://10.0.0.1:5000", "https://10.0.0.2"].map(str::to_owned).to_vec();
+        let config = RegistryConfig { urls: urls.clone(), ..RegistryConfig::named("r.io") };
+        assert_eq!(config.base_urls().unwrap().len(), 2);
+        let twice = RegistryConfig { urls: [urls, vec!["HTTPS://10.0.0.2:443/".into()]].concat(), ..config };
+        assert!(matches!(twice.base_urls(), Err(ConfigError::Url { .. })));
     }
 
     #[test]

@@ -1,117 +1,139 @@
-//! The credentials of one registry, read again when their file changes.
+//! The credentials of one registry: where they may stand, in which order, and what stands there now.
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
-    sync::Mutex,
-    time::{Duration, Instant, SystemTime},
 };
 
-use crate::{config::ConfigError, docker_config::DockerConfig, secret::Credentials};
+use zeroize::Zeroizing;
 
-/// How often the file is looked at, at most. Kubernetes replaces a mounted Secret, and some registries' passwords live for
-/// hours only.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+use crate::{
+    config::{Policy, RegistryConfig},
+    config_error::ConfigError,
+    docker_config::{DockerConfig, Said},
+    helper::Answers,
+    secret::{Credentials, Secret},
+    watched::Watched,
+};
 
-/// A file and what it last said of one registry.
+/// The longest name or password in a file.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// All places where the credentials of a registry may stand; the first that has some is used. What changes there is seen
+/// within seconds.
 #[derive(Debug)]
-pub(crate) struct CredentialFile {
+pub(crate) struct Sources {
     registry: String,
-    path: PathBuf,
-    state: Mutex<State>,
+    pair: Option<Watched<(String, Secret)>>,
+    files: Vec<File>,
 }
 
+/// A docker `config.json`, and what the programs said that it leaves this registry to.
 #[derive(Debug)]
-struct State {
-    looked: Instant,
-    stamp: Option<(SystemTime, u64)>,
-    credentials: Option<Credentials>,
+struct File {
+    config: Watched<DockerConfig>,
+    answers: Answers,
 }
 
-impl CredentialFile {
-    /// Reads the file for a registry. `required` when it was named for this registry alone: then it must know it.
-    pub(crate) fn open(registry: &str, path: &Path, required: bool) -> Result<Self, ConfigError> {
-        let wrong =
-            |why: String| ConfigError::Credentials { registry: registry.to_owned(), path: path.to_owned(), why };
-        let stamp = stamp(path);
-        let config = DockerConfig::read(path).map_err(wrong)?;
-        let credentials = config.credentials(registry).cloned();
-        if credentials.is_none() {
-            if config.delegates(registry) {
-                tracing::warn!(registry, path = %path.display(), "the file leaves this registry to a credential program, \
-                    which is not run: write `auths` for it instead");
-            }
-            if required {
-                return Err(wrong("it has no `auths` for this registry".to_owned()));
-            }
-        }
-        let state = Mutex::new(State { looked: Instant::now(), stamp, credentials });
-        Ok(Self { registry: registry.to_owned(), path: path.to_owned(), state })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What the file says now. A file that cannot be read any more changes nothing.
-    pub(crate) fn current(&self) -> Option<Credentials> {
-        self.at(Instant::now())
-    }
-
-    fn at(&self, now: Instant) -> Option<Credentials> {
-        let mut state = self.state.lock().expect("nobody panics while holding the credentials");
-        if now.saturating_duration_since(state.looked) >= LOOK_AGAIN {
-            state.looked = now;
-            let stamp = stamp(&self.path);
-            if stamp.is_some() && stamp != state.stamp {
-                match DockerConfig::read(&self.path) {
-                    Ok(config) => {
-                        state.stamp = stamp;
-                        state.credentials = config.credentials(&self.registry).cloned();
-                        tracing::info!(registry = self.registry, path = %self.path.display(), "credentials were read again");
-                    }
-                    Err(why) => {
-                        tracing::warn!(registry = self.registry, path = %self.path.display(), why,
-                            "the credentials changed and cannot be read; those from before are used");
-                    }
-                }
-            }
-        }
-        state.credentials.clone()
-    }
-}
-
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let found = fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::Secret;
-
-    #[test]
-    fn a_file_that_changes_is_read_again_and_a_broken_one_is_not_believed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        let write = |password: &str| {
-            let text = format!(r#"{{"auths":{{"r.io":{{"username":"u","password":"{password}"}}}}}}"#);
-            fs::write(&path, text).unwrap();
+impl Sources {
+    /// Reads the places that are configured for a registry. A file that was named for it alone must know it.
+    pub(crate) fn open(registry: &str, config: &RegistryConfig, policy: &Policy) -> Result<Self, ConfigError> {
+        let pair = match (&config.user_file, &config.password_file) {
+            (None, None) => None,
+            (Some(user), Some(password)) => Some(open_pair(registry, user, password)?),
+            (Some(_), None) => return Err(half(registry, "user_file", "there is no `password_file`")),
+            (None, Some(_)) => return Err(half(registry, "password_file", "there is no `user_file`")),
         };
-        let expected =
-            |password: &str| Some(Credentials::Password { user: "u".into(), password: Secret::new(password) });
-        write("first");
-        let file = CredentialFile::open("r.io", &path, true).unwrap();
-        write("the second");
-        let now = Instant::now();
-        assert_eq!(file.at(now), expected("first"), "the file is not looked at all the time");
-        assert_eq!(file.at(now + LOOK_AGAIN), expected("the second"));
-        fs::write(&path, "{").unwrap();
-        assert_eq!(file.at(now + 2 * LOOK_AGAIN), expected("the second"));
-        fs::remove_file(&path).unwrap();
-        assert_eq!(file.at(now + 3 * LOOK_AGAIN), expected("the second"));
-        write("third");
-        assert_eq!(file.at(now + 4 * LOOK_AGAIN), expected("third"));
+        let (own, shared) = match &config.credentials {
+            Some(own) => (true, std::slice::from_ref(own)),
+            None => (false, &policy.credentials[..]),
+        };
+        let mut files = Vec::with_capacity(shared.len());
+        for path in shared {
+            let wrong = |why| ConfigError::Credentials { registry: registry.to_owned(), path: path.clone(), why };
+            let what = format!("the credentials for {registry} in {}", path.display());
+            let config =
+                Watched::open(what, vec![path.clone()], |paths| DockerConfig::read(&paths[0])).map_err(wrong)?;
+            if own && config.current().said(registry) == Said::Nothing {
+                return Err(wrong("it has neither `auths` nor a credential program for this registry".to_owned()));
+            }
+            files.push(File { config, answers: Answers::default() });
+        }
+        Ok(Self { registry: registry.to_owned(), pair, files })
+    }
+
+    /// Where there are credentials by all that is known without running a program; `None` where there are none.
+    pub(crate) fn place(&self, config: &RegistryConfig, policy: &Policy) -> Option<PathBuf> {
+        if self.pair.is_some() {
+            return config.password_file.clone();
+        }
+        let known = |file: &File| match file.config.current().said(&self.registry) {
+            Said::Known(_) => true,
+            Said::Helper { sure, .. } => sure,
+            Said::Nothing => false,
+        };
+        let at = self.files.iter().position(known)?;
+        config.credentials.clone().or_else(|| policy.credentials.get(at).cloned())
+    }
+
+    /// What there is to show.
+    pub(crate) async fn current(&self) -> Option<Credentials> {
+        self.look(false).await
+    }
+
+    /// What there is at this very moment: a registry has refused what there was.
+    pub(crate) async fn fresh(&self) -> Option<Credentials> {
+        self.look(true).await
+    }
+
+    async fn look(&self, doubted: bool) -> Option<Credentials> {
+        if let Some(pair) = &self.pair {
+            let (user, password) = if doubted { pair.fresh() } else { pair.current() };
+            return Some(Credentials::Password { user, password });
+        }
+        for File { config, answers } in &self.files {
+            let config = if doubted { config.fresh() } else { config.current() };
+            let found = match config.said(&self.registry) {
+                Said::Known(credentials) => Some(credentials),
+                Said::Helper { helper, .. } => answers.of(&helper, doubted).await,
+                Said::Nothing => None,
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+fn half(registry: &str, setting: &'static str, why: &str) -> ConfigError {
+    ConfigError::Pair { registry: registry.to_owned(), setting, why: why.to_owned() }
+}
+
+fn open_pair(registry: &str, user: &Path, password: &Path) -> Result<Watched<(String, Secret)>, ConfigError> {
+    // Apart from each other first, so that the error names the file.
+    line(user).map_err(|why| half(registry, "user_file", &why))?;
+    line(password).map_err(|why| half(registry, "password_file", &why))?;
+    let what = format!("the name and the password for {registry}");
+    let read = |paths: &[PathBuf]| Ok((line(&paths[0])?.to_string(), Secret::new(&*line(&paths[1])?)));
+    Watched::open(what, vec![user.to_owned(), password.to_owned()], read)
+        .map_err(|why| half(registry, "password_file", &why))
+}
+
+/// The text of a file without the end of its line.
+fn line(path: &Path) -> Result<Zeroizing<String>, String> {
+    let wrong = |why: &dyn std::fmt::Display| format!("cannot use {}: {why}", path.display());
+    let mut text = Zeroizing::new(String::new());
+    let file = fs::File::open(path).map_err(|error| wrong(&error))?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|error| wrong(&error))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(wrong(&format!("it is longer than {MOST_BYTES} bytes")));
+    }
+    let text = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
+    match text.contains(['\r', '\n']) {
+        true => Err(wrong(&"it has more than one line")),
+        false if text.is_empty() => Err(wrong(&"it is empty")),
+        false => Ok(text),
     }
 }

@@ -22,12 +22,12 @@ pub enum ErrorKind {
     /// The registry is not in the configuration, and not every registry is allowed.
     #[error("the registry is not configured; add it with `registry`, or set `allow_any_registry`")]
     RegistryNotConfigured,
-    /// The name leads to an address that a registry nobody configured must not lead to.
-    #[error("{host} leads to {address}, which is not a public address; configure the registry if it is meant")]
+    /// The registry, its token service or a redirect leads to where it must not.
+    #[error("{host} leads to {address}")]
     AddressRefused {
         /// The host that was looked up.
         host: String,
-        /// The first address that was refused; `None` where it is the scheme or the form that was.
+        /// The first address that was refused, and why.
         address: RefusedAddress,
     },
     /// 401 after every credential was tried.
@@ -85,8 +85,10 @@ pub enum Trouble {
 /// What is wrong with where a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedAddress {
-    /// An address that is not public.
-    Address(IpAddr),
+    /// An address that is not public, and a registry that is not configured.
+    NotPublic(IpAddr),
+    /// An address of this machine or its link, or a metadata service's, that the configuration does not write.
+    Local(IpAddr),
     /// A URL that is not https.
     NotHttps,
 }
@@ -124,8 +126,15 @@ impl OriginError {
 impl fmt::Display for RefusedAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => address.fmt(f),
-            Self::NotHttps => f.write_str("a URL without https"),
+            Self::NotPublic(address) => {
+                write!(f, "{address}, which is not a public address; configure the registry if it is meant")
+            }
+            Self::Local(address) => write!(
+                f,
+                "{address}, which is this machine's own, link-local or a metadata service's; if it is meant, write that \
+                 address in the registry's `url`, or set `allow_local` for the registry"
+            ),
+            Self::NotHttps => f.write_str("a URL without https, which is not followed from here"),
         }
     }
 }

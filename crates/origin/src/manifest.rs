@@ -137,7 +137,7 @@ fn head(answer: &Answer, reference: &Reference) -> Result<Option<ManifestHead>, 
 }
 
 async fn read(registry: &Registry, answer: Answer, reference: &Reference) -> Result<Manifest, Failure> {
-    let Answer { response, visibility } = answer;
+    let Answer { response, visibility, .. } = answer;
     refuse_encoded(response.headers())?;
     let named = named(response.headers())?;
     let told = content_type(response.headers());

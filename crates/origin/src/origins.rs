@@ -7,15 +7,22 @@ use std::{
 };
 
 use oci_client::Reference as OciReference;
+use reqwest::Url;
+use rustls::ClientConfig;
 use shoal_blob::Repository;
 use shoal_pace::{Limit, Rate};
 
 use crate::{
-    config::{Access, ConfigError, DOCKER_HUB, Policy, RegistryConfig, canonical, default_url},
+    address::Reach,
+    config::{Access, DOCKER_HUB, Policy, RegistryConfig, canonical, default_url},
+    config_error::ConfigError,
     counters::Counters,
-    credentials::CredentialFile,
+    credentials::Sources,
+    endpoint::{Endpoint, Shared},
     error::{ErrorKind, OriginError},
-    registry::{Parts, Registry},
+    proxy::Proxies,
+    registry::Registry,
+    retry::Patience,
     tls,
 };
 
@@ -24,10 +31,10 @@ const MOST_STRANGERS: usize = 32;
 
 /// All origins of a daemon. Cheap to clone; clones share everything, a reload included.
 #[derive(Clone, Debug)]
-pub struct Origins(Arc<Shared>);
+pub struct Origins(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     set: RwLock<Arc<Set>>,
     with: Common,
 }
@@ -58,7 +65,7 @@ impl Origins {
         let with = Common::default();
         with.limit.set(policy.limit);
         let set = Set::new(registries, policy, &with)?;
-        Ok(Self(Arc::new(Shared { set: RwLock::new(Arc::new(set)), with })))
+        Ok(Self(Arc::new(Inner { set: RwLock::new(Arc::new(set)), with })))
     }
 
     /// Replaces the configuration; credentials and certificates are read again. Requests and streams that have begun go on
@@ -98,6 +105,12 @@ impl Origins {
     #[must_use]
     pub fn access(&self, registry: &str) -> Option<Access> {
         self.set().registries.get(canonical(registry)).and_then(|registry| registry.access)
+    }
+
+    /// Whether any registry is read by such a rule.
+    #[must_use]
+    pub fn any_access(&self, access: Access) -> bool {
+        self.set().registries.values().any(|registry| registry.access == Some(access))
     }
 
     /// Whether a registry is in the configuration, by any of its names.
@@ -149,19 +162,19 @@ impl Set {
             return Ok(known.clone());
         }
         let invalid = |why: String| ErrorKind::Invalid(why);
-        let registry = Registry::new(Parts {
-            name: name.to_owned(),
-            base: default_url(name).map_err(|error| invalid(error.to_string()))?,
-            guarded: true,
-            access: None,
-            credentials: None,
-            tls: tls::client(&[]).map_err(|error| invalid(error.to_string()))?,
-            extra: Vec::new(),
+        let shared = Shared {
+            reach: Reach::Public,
+            sources: None,
+            tls: tls::client(&[], None).map_err(|error| invalid(error.to_string()))?,
+            // A proxy would look names up itself, and the check of addresses would check the proxy's.
+            proxies: Proxies::default(),
+            own_proxy: false,
             patience: self.policy.patience,
-            with: with.clone(),
-        })
-        .map_err(|error| invalid(crate::failure::chain(&error)))?;
-        let registry = Arc::new(registry);
+            counters: with.counters.clone(),
+        };
+        let base = default_url(name).map_err(|error| invalid(error.to_string()))?;
+        let endpoint = Endpoint::new(base, &shared).map_err(|error| invalid(crate::failure::chain(&error)))?;
+        let registry = Arc::new(registry(name, None, self.policy.patience, with, vec![endpoint]));
         if strangers.len() >= MOST_STRANGERS {
             strangers.pop_front();
         }
@@ -171,42 +184,62 @@ impl Set {
 }
 
 fn open(name: &str, config: &RegistryConfig, policy: &Policy, with: &Common) -> Result<Registry, ConfigError> {
-    let base = config.base_url(name)?;
-    let file = match (&config.credentials, &policy.credentials) {
-        (Some(own), _) => Some(CredentialFile::open(name, own, true)?),
-        (None, Some(all)) => Some(CredentialFile::open(name, all, false)?),
-        (None, None) => None,
-    };
+    let bases = config.base_urls()?;
+    let sources = Sources::open(name, config, policy)?;
     // A file that says nothing of this registry today may do so tomorrow; without `access` it is not looked at again.
-    let credentials = match (file, config.access) {
-        (Some(file), None) if file.current().is_some() => {
-            return Err(ConfigError::AccessMissing { registry: name.to_owned(), path: file.path().to_owned() });
-        }
-        (_, None) => None,
-        (file, Some(_)) => file,
+    let sources = match (config.access, sources.place(config, policy)) {
+        (None, Some(path)) => return Err(ConfigError::AccessMissing { registry: name.to_owned(), path }),
+        (None, None) => None,
+        (Some(_), _) => Some(Arc::new(sources)),
     };
-    let extra = match &config.ca_file {
-        Some(path) => tls::certificates(path).map_err(|why| ConfigError::CaFile {
-            registry: name.to_owned(),
-            path: path.clone(),
-            why,
-        })?,
-        None => Vec::new(),
+    let proxies = config.proxy.as_ref().map_or_else(|| policy.proxies.clone(), |own| Proxies::of(own, ""));
+    let reach = if config.allow_local {
+        Reach::Anywhere
+    } else {
+        Reach::configured(bases.iter().filter_map(Url::host_str), proxies.hosts())
     };
     let failed = |why: String| ConfigError::Client { registry: name.to_owned(), why };
-    let tls = tls::client(&extra).map_err(|error| failed(error.to_string()))?;
-    Registry::new(Parts {
-        name: name.to_owned(),
-        base,
-        guarded: false,
-        access: config.access,
-        credentials,
-        tls,
-        extra,
-        patience: policy.patience,
-        with: with.clone(),
+    let mut patience = policy.patience;
+    if bases.len() > 1 {
+        // A silent endpoint must leave the next one time, before the lease goes back for the silence.
+        patience.stall /= 2;
+        patience.connect = patience.connect.min(patience.stall);
+    }
+    let own_proxy = config.proxy.is_some();
+    let (tls, counters) = (tls_of(name, config)?, with.counters.clone());
+    let shared = Shared { reach, sources, tls, proxies, own_proxy, patience, counters };
+    let endpoints: Result<Vec<_>, _> = bases.into_iter().map(|base| Endpoint::new(base, &shared)).collect();
+    let endpoints = endpoints.map_err(|error| failed(crate::failure::chain(&error)))?;
+    Ok(registry(name, config.access, patience, with, endpoints))
+}
+
+fn tls_of(name: &str, config: &RegistryConfig) -> Result<ClientConfig, ConfigError> {
+    let registry = || name.to_owned();
+    let extra = config.ca_file.as_ref().map(|path| {
+        tls::certificates(path).map_err(|why| ConfigError::CaFile { registry: registry(), path: path.clone(), why })
+    });
+    let extra = extra.transpose()?.unwrap_or_default();
+    let wrong = |(setting, why)| ConfigError::ClientCert { registry: registry(), setting, why };
+    let identity = match (&config.client_cert, &config.client_key) {
+        (Some(cert), key) => Some(tls::Identity::read(cert, key.as_deref()).map_err(wrong)?),
+        (None, Some(_)) => return Err(wrong(("client_key", "there is no `client_cert`".to_owned()))),
+        (None, None) => None,
+    };
+    tls::client(&extra, identity.as_ref()).map_err(|error| match identity {
+        Some(_) => wrong(("client_cert", error.to_string())),
+        None => ConfigError::Client { registry: registry(), why: error.to_string() },
     })
-    .map_err(|error| failed(crate::failure::chain(&error)))
+}
+
+fn registry(
+    name: &str,
+    access: Option<Access>,
+    patience: Patience,
+    with: &Common,
+    endpoints: Vec<Endpoint>,
+) -> Registry {
+    let Common { counters, limit } = with.clone();
+    Registry { name: name.to_owned(), access, patience, counters, limit, endpoints }
 }
 
 /// A repository's path at its registry. Docker Hub keeps names of one component under `library/`, which oci-client's

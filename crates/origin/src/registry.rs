@@ -1,34 +1,24 @@
-//! One registry: how a request is sent, as whom, and how often.
+//! One registry: where a request goes, and how often.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, Response, Url, redirect};
-use rustls::{ClientConfig, pki_types::CertificateDer};
+use reqwest::Response;
 use serde::{Deserialize, Serialize};
 use shoal_pace::Limit;
 
 use crate::{
-    address::{PublicOnly, check_url, redirects},
-    authority::Authority,
     config::Access,
     counters::{Counters, RequestKind},
-    credentials::CredentialFile,
+    endpoint::Endpoint,
     error::{ErrorKind, OriginError},
     failure::Failure,
-    origins::Common,
     retry::{Budget, Patience},
     token::Identity,
 };
-
-/// How long it is remembered that a repository is not served to anybody.
-const PRIVATE_LIFE: Duration = Duration::from_secs(600);
-/// How many such repositories are remembered.
-const MOST_PRIVATE: usize = 4096;
 
 /// To whom an origin serves a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,27 +38,8 @@ pub(crate) struct Registry {
     pub(crate) patience: Patience,
     pub(crate) counters: Arc<Counters>,
     pub(crate) limit: Limit,
-    pub(crate) authority: Authority,
-    base: Url,
-    guarded: bool,
-    http: Client,
-    /// The same without redirects: for a caller's own authorization, which goes to the registry and nowhere else.
-    still: Client,
-    private: Mutex<HashMap<String, Instant>>,
-}
-
-/// What a registry is made of.
-pub(crate) struct Parts {
-    pub(crate) name: String,
-    pub(crate) base: Url,
-    /// Whether nobody configured it, so that it may be reached only over https at public addresses.
-    pub(crate) guarded: bool,
-    pub(crate) access: Option<Access>,
-    pub(crate) credentials: Option<CredentialFile>,
-    pub(crate) tls: ClientConfig,
-    pub(crate) extra: Vec<CertificateDer<'static>>,
-    pub(crate) patience: Patience,
-    pub(crate) with: Common,
+    /// Where it is reached, the best place first; one at least.
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// A request about a repository.
@@ -89,6 +60,8 @@ pub(crate) struct Ask {
 pub(crate) struct Answer {
     pub(crate) response: Response,
     pub(crate) visibility: Visibility,
+    /// The number of the endpoint that gave it.
+    pub(crate) endpoint: usize,
 }
 
 impl Ask {
@@ -111,18 +84,6 @@ impl Answer {
 }
 
 impl Registry {
-    pub(crate) fn new(parts: Parts) -> Result<Self, reqwest::Error> {
-        let Parts { name, base, guarded, access, credentials, tls, extra, patience, with } = parts;
-        let Common { counters, limit } = with;
-        let build = |policy| client(&base, guarded, tls.clone(), patience, policy);
-        let http = build(redirects(guarded))?;
-        let still = build(redirect::Policy::none())?;
-        let authority =
-            Authority::new(base.clone(), guarded, http.clone(), patience, counters.clone(), extra, credentials);
-        let private = Mutex::new(HashMap::new());
-        Ok(Self { name, access, patience, counters, limit, authority, base, guarded, http, still, private })
-    }
-
     /// Makes attempts at a request until one succeeds, it is refused, or the budget is spent.
     pub(crate) async fn insist<T, F>(&self, ask: &Ask, attempt: impl Fn() -> F) -> Result<T, OriginError>
     where
@@ -151,128 +112,127 @@ impl Registry {
         Ok(())
     }
 
-    /// Sends a request once for each identity that may have to be tried: anybody first, so that what is public is known to
-    /// be; then ourselves. A repository that is known not to be public is asked as ourselves at once.
+    /// Sends a request to the first endpoint that works, and on to the next ones where that fails or does not have what is
+    /// asked for. Trouble anywhere outweighs a 404: what one endpoint lacks another may have.
     pub(crate) async fn answer(&self, ask: &Ask) -> Result<Answer, Failure> {
-        if !self.authority.has_credentials() {
-            return self.answer_to(ask, Identity::Anonymous).await;
-        }
-        let mut private = self.is_private(&ask.path);
-        if !private {
-            private = match self.answer_to(ask, Identity::Anonymous).await {
-                Err(Failure::Final(ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::NotFound)) => true,
-                Ok(answer) if answer.response.status() == StatusCode::TOO_MANY_REQUESTS => false,
-                Ok(answer) if closed(answer.response.status()) => true,
-                other => return other,
-            };
-        }
-        let answer = self.answer_to(ask, Identity::Own).await?;
-        if private && answer.response.status().is_success() {
-            self.note_private(&ask.path);
-        }
-        Ok(answer)
-    }
-
-    async fn answer_to(&self, ask: &Ask, identity: Identity) -> Result<Answer, Failure> {
-        let mut again = true;
-        loop {
-            let shown = self.authority.authorization(identity, &ask.path).await?;
-            let response = self.send(&self.http, ask, shown.header.as_ref()).await?;
-            if response.status() == StatusCode::UNAUTHORIZED
-                && std::mem::take(&mut again)
-                && self.authority.refused(identity, &ask.path, &shown, response.headers()).await
-            {
-                continue;
+        let (mut missing, mut trouble) = (None, None);
+        for endpoint in self.order() {
+            let outcome = self.endpoints[endpoint].answer(ask).await;
+            let answer = outcome.map(|(response, visibility)| Answer { response, visibility, endpoint });
+            if self.endpoints.len() == 1 {
+                return answer;
             }
-            let visibility = match identity {
-                Identity::Own if shown.header.is_some() => Visibility::Credential,
-                _ => Visibility::Anonymous,
-            };
-            return Ok(Answer { response, visibility });
+            match &answer {
+                Ok(found) => {
+                    let (status, headers) = (found.response.status(), found.response.headers());
+                    if let Failure::Passing(kind, wait) = Failure::of_status(status, headers) {
+                        self.gave_trouble(endpoint, &kind, wait);
+                        trouble = Some(answer);
+                    } else {
+                        self.works(endpoint);
+                        if status != StatusCode::NOT_FOUND {
+                            return answer;
+                        }
+                        missing = missing.or(Some(answer));
+                    }
+                }
+                Err(Failure::Final(ErrorKind::NotFound)) => missing = missing.or(Some(answer)),
+                Err(Failure::Final(_)) => return answer,
+                Err(Failure::Passing(kind, wait)) => {
+                    self.gave_trouble(endpoint, kind, *wait);
+                    trouble = Some(answer);
+                }
+            }
         }
+        trouble.or(missing).unwrap_or_else(|| Err(Failure::network("there is no endpoint")))
     }
 
-    /// Sends a request with a caller's own authorization, following no redirect.
+    /// Whether anybody is answered with a success: asked as anybody, whatever credentials there are.
+    pub(crate) async fn answer_to_anybody(&self, ask: &Ask) -> Result<(), Failure> {
+        let mut last = None;
+        for endpoint in self.order() {
+            let answer = self.endpoints[endpoint].answer_to(ask, Identity::Anonymous).await;
+            let outcome =
+                answer.and_then(|(response, visibility)| Answer { response, visibility, endpoint }.success().map(drop));
+            match outcome {
+                Err(Failure::Passing(kind, wait)) if self.endpoints.len() > 1 => {
+                    self.gave_trouble(endpoint, &kind, wait);
+                    last = Some(Failure::Passing(kind, wait));
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::network("there is no endpoint")))
+    }
+
+    /// The challenge that `/v2/` shows at the first endpoint that works.
+    pub(crate) async fn ping(&self) -> Result<HeaderMap, Failure> {
+        let mut last = None;
+        for endpoint in self.order() {
+            match self.endpoints[endpoint].ping().await {
+                Err(Failure::Passing(kind, wait)) if self.endpoints.len() > 1 => {
+                    self.gave_trouble(endpoint, &kind, wait);
+                    last = Some(Failure::Passing(kind, wait));
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::network("there is no endpoint")))
+    }
+
+    /// Sends a request with a caller's own authorization to the first endpoint that works, following no redirect.
     pub(crate) async fn send_as_caller(&self, ask: &Ask, authorization: &HeaderValue) -> Result<Response, Failure> {
-        self.send(&self.still, ask, Some(authorization)).await
+        let mut last = None;
+        for endpoint in self.order() {
+            match self.endpoints[endpoint].send_as_caller(ask, authorization).await {
+                Err(Failure::Passing(kind, wait)) if self.endpoints.len() > 1 => {
+                    self.gave_trouble(endpoint, &kind, wait);
+                    last = Some(Failure::Passing(kind, wait));
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::network("there is no endpoint")))
     }
 
-    async fn send(&self, client: &Client, ask: &Ask, shown: Option<&HeaderValue>) -> Result<Response, Failure> {
-        let invalid = |why: String| Failure::Final(ErrorKind::Invalid(why));
-        let mut url =
-            self.base.join(&format!("v2/{}/{}", ask.path, ask.tail)).map_err(|why| invalid(why.to_string()))?;
-        url.set_query(ask.query.as_deref());
-        if self.guarded {
-            check_url(&url).map_err(|refused| {
-                Failure::Final(ErrorKind::AddressRefused { host: refused.host, address: refused.address })
-            })?;
+    /// The endpoints to ask now, by their numbers: those that work; where none does, the one whose rest ends first.
+    fn order(&self) -> Vec<usize> {
+        let all = 0..self.endpoints.len();
+        if all.len() < 2 {
+            return all.collect();
         }
-        self.counters.sent(ask.kind);
-        let mut request = client.request(ask.method.clone(), url).headers(ask.headers.clone());
-        if let Some(shown) = shown {
-            request = request.header(header::AUTHORIZATION, shown);
+        let now = Instant::now();
+        let working: Vec<usize> = all.clone().filter(|at| self.endpoints[*at].health.admits(now)).collect();
+        if working.is_empty() {
+            all.min_by_key(|at| self.endpoints[*at].health.until()).into_iter().collect()
+        } else {
+            working
         }
-        let sent = tokio::time::timeout(self.patience.stall, request.send()).await;
-        Ok(sent.map_err(|_| Failure::stalled(self.patience.stall))??)
+    }
+
+    fn works(&self, endpoint: usize) {
+        let endpoint = &self.endpoints[endpoint];
+        if endpoint.health.worked() {
+            tracing::info!(registry = self.name, endpoint = %endpoint.base(), "an endpoint works again");
+        }
+    }
+
+    /// Notes that an endpoint of several is in trouble: the others are asked for a while.
+    pub(crate) fn gave_trouble(&self, endpoint: usize, kind: &ErrorKind, asked: Option<Duration>) {
+        if self.endpoints.len() < 2 {
+            return;
+        }
+        let endpoint = &self.endpoints[endpoint];
+        let rest = endpoint.health.failed(Instant::now(), asked);
+        tracing::warn!(registry = self.name, endpoint = %endpoint.base(), %kind, ?rest, "an endpoint is in trouble; the \
+            others are asked");
     }
 
     pub(crate) fn error(&self, ask: &Ask, kind: ErrorKind) -> OriginError {
         OriginError { registry: self.name.clone(), what: what(ask), kind }
     }
-
-    fn is_private(&self, path: &str) -> bool {
-        let private = self.private.lock().expect("nobody panics while holding the memory");
-        private.get(path).is_some_and(|since| since.elapsed() < PRIVATE_LIFE)
-    }
-
-    fn note_private(&self, path: &str) {
-        let mut private = self.private.lock().expect("nobody panics while holding the memory");
-        if private.len() >= MOST_PRIVATE {
-            private.retain(|_, since| since.elapsed() < PRIVATE_LIFE);
-        }
-        if private.len() < MOST_PRIVATE {
-            private.entry(path.to_owned()).or_insert_with(Instant::now);
-        }
-    }
-}
-
-/// Whether anybody is refused in a way that our own credentials may change: some registries hide what is private behind
-/// a 404.
-fn closed(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 404)
 }
 
 fn what(ask: &Ask) -> String {
     format!("{} {}/{}", ask.method, ask.path, ask.tail)
-}
-
-fn client(
-    base: &Url,
-    guarded: bool,
-    tls: ClientConfig,
-    patience: Patience,
-    policy: redirect::Policy,
-) -> Result<Client, reqwest::Error> {
-    let mut builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(crate::USER_AGENT)
-        .redirect(policy)
-        .referer(false)
-        .connect_timeout(patience.connect)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .pool_max_idle_per_host(4)
-        .tcp_nodelay(true);
-    if guarded {
-        // A proxy would look names up itself, and the check of addresses would check the proxy's.
-        builder = builder.no_proxy().dns_resolver(PublicOnly);
-    } else if is_here(base) {
-        builder = builder.no_proxy();
-    }
-    builder.build()
-}
-
-/// Whether a registry is on this machine, where the environment's proxy is of no use.
-fn is_here(base: &Url) -> bool {
-    let host = base.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

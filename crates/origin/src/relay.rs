@@ -77,7 +77,7 @@ impl Origins {
 }
 
 async fn read(registry: &Registry, answer: Answer) -> Result<Relayed, Failure> {
-    let Answer { response, visibility } = answer;
+    let Answer { response, visibility, .. } = answer;
     let status = response.status();
     if status.is_server_error() {
         // Worth another attempt; the last one's status is told by the error.

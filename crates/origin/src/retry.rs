@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 
 /// Bytes that must have come since the budget was last full before it is full again: a connection that brings a few bytes
 /// and breaks, for ever, must come to an end.
-const PROGRESS: u64 = 16 * 1024;
+pub(crate) const PROGRESS: u64 = 16 * 1024;
 
 /// How patient to be with an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     origins::Origins,
     registry::{Answer, Ask, Registry, Visibility},
-    retry::Budget,
+    retry::{Budget, PROGRESS},
 };
 
 /// The bytes of one range, in order, exactly as many as were asked for.
@@ -52,6 +52,10 @@ struct Body {
     whole: bool,
     /// Whether its length was declared; where it was not, its end has to be seen.
     declared: bool,
+    /// The number of the endpoint that it comes from.
+    endpoint: usize,
+    /// How many bytes it has brought.
+    came: u64,
 }
 
 impl Origins {
@@ -130,7 +134,9 @@ impl BlobStream {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) => {}
                 Err(failure) => {
-                    self.body = None;
+                    if let Some(body) = self.body.take() {
+                        self.doubt(&body, &failure);
+                    }
                     self.after(failure).await?;
                 }
             }
@@ -170,6 +176,7 @@ impl BlobStream {
         }
         let length = part.len() as u64;
         body.left -= length;
+        body.came += length;
         if body.left == 0 && (body.declared || body.whole) {
             // An origin may give less than was asked for in one answer; the rest is asked for then.
             self.body = None;
@@ -183,7 +190,7 @@ impl BlobStream {
         let range = HeaderValue::from_str(&format!("bytes={}-{}", self.at, self.end - 1))
             .map_err(|error| Failure::Final(ErrorKind::Invalid(error.to_string())))?;
         self.ask.headers.insert(header::RANGE, range);
-        let Answer { response, visibility } = self.registry.answer(&self.ask).await?;
+        let Answer { response, visibility, endpoint } = self.registry.answer(&self.ask).await?;
         refuse_encoded(response.headers())?;
         let declared = response.content_length();
         let (left, whole) = match response.status() {
@@ -212,7 +219,7 @@ impl BlobStream {
             return Err(Failure::wrong("a Content-Length that does not fit the range"));
         }
         self.visibility = visibility;
-        self.body = Some(Body { response, left, whole, declared: declared.is_some() });
+        self.body = Some(Body { response, left, whole, declared: declared.is_some(), endpoint, came: 0 });
         Ok(())
     }
 
@@ -222,6 +229,15 @@ impl BlobStream {
                 Err(Failure::wrong(format!("the blob has {told} bytes now, and had {expected} before")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A body that fell silent, or broke before it brought much, says something about where it came from.
+    fn doubt(&self, body: &Body, failure: &Failure) {
+        if let Failure::Passing(kind, wait) = failure
+            && (matches!(kind, ErrorKind::Stalled(_)) || body.came < PROGRESS)
+        {
+            self.registry.gave_trouble(body.endpoint, kind, *wait);
         }
     }
 

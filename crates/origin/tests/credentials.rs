@@ -91,7 +91,7 @@ async fn a_wrong_password_is_a_refusal_that_shows_no_password() {
 async fn credentials_without_access_are_a_start_up_error() {
     let (path, _dir) = config_json(NAME, "me", "hunter2");
     let own = RegistryConfig { credentials: Some(path.clone()), ..config("https://origin.test") };
-    let all = Policy { credentials: Some(path.clone()), ..policy() };
+    let all = Policy { credentials: vec![path.clone()], ..policy() };
     for (config, policy) in [(own, policy()), (config("https://origin.test"), all.clone())] {
         let error = Origins::new(vec![config], policy).unwrap_err();
         assert!(matches!(&error, ConfigError::AccessMissing { registry, .. } if registry == NAME), "{error}");
@@ -163,6 +163,89 @@ async fn a_reload_changes_what_is_asked_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_name_and_a_password_stand_in_files_or_in_the_first_config_that_knows_the_registry() {
+    let (model, digest) = artifact(1000);
+    let registry = Registry::builder().artifact(model).basic_auth("me", "hunter2").listen("127.0.0.1:0").await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let node = RegistryConfig { access: Some(Access::Node), ..config(&registry.url()) };
+    let pair = RegistryConfig {
+        user_file: write("user", "me\n"),
+        password_file: write("password", "hunter2\r\n"),
+        ..node.clone()
+    };
+    let (other, _other) = config_json("other.test", "you", "wrong");
+    let (right, _right) = config_json(NAME, "me", "hunter2");
+    let (last, _last) = config_json(NAME, "me", "wrong");
+    let mounted = dir.path().join("secret");
+    std::fs::create_dir(&mounted).unwrap();
+    std::fs::copy(&right, mounted.join(".dockerconfigjson")).unwrap();
+    let all = |credentials: Vec<std::path::PathBuf>| Policy { credentials, ..policy() };
+    for (config, policy) in [
+        (pair.clone(), all(vec![last.clone()])),
+        (node.clone(), all(vec![other.clone(), right.clone(), last.clone()])),
+        (node.clone(), all(vec![mounted.clone()])),
+        (RegistryConfig { credentials: Some(mounted.clone()), ..node.clone() }, all(vec![last])),
+    ] {
+        let origins = Origins::new(vec![config], policy).unwrap();
+        let head = origins.head_blob(&repository(), &digest).await.unwrap();
+        assert_eq!(head.visibility, Visibility::Credential);
+    }
+
+    let none = RegistryConfig { access: None, ..pair.clone() };
+    assert!(matches!(Origins::new(vec![none], policy()), Err(ConfigError::AccessMissing { .. })));
+    for (wrong, setting) in [
+        (RegistryConfig { user_file: None, ..pair.clone() }, "password_file"),
+        (RegistryConfig { password_file: None, ..pair.clone() }, "user_file"),
+        (RegistryConfig { password_file: write("empty", "\n"), ..pair.clone() }, "password_file"),
+        (RegistryConfig { user_file: write("lines", "me\nhunter2\n"), ..pair.clone() }, "user_file"),
+        (RegistryConfig { user_file: Some("/nowhere".into()), ..pair }, "user_file"),
+    ] {
+        let error = Origins::new(vec![wrong], policy()).unwrap_err();
+        assert!(matches!(&error, ConfigError::Pair { setting: of, .. } if *of == setting), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+/// A password that was changed on both sides is found at the first refusal, also that of a token service.
+#[tokio::test]
+async fn a_changed_password_is_used_at_once() {
+    for tokens in [true, false] {
+        let (model, digest) = artifact(1000);
+        let builder = Registry::builder().artifact(model);
+        let builder = if tokens { builder.token_auth("me", "new", LIFE) } else { builder.basic_auth("me", "new") };
+        let registry = builder.listen("127.0.0.1:0").await.unwrap();
+        let (path, _dir) = config_json(NAME, "me", "old");
+        let config =
+            RegistryConfig { credentials: Some(path.clone()), access: Some(Access::Node), ..config(&registry.url()) };
+        let origins = Origins::new(vec![config], policy()).unwrap();
+        let (next, _next) = config_json(NAME, "me", "new");
+        std::fs::rename(next, path).unwrap();
+        origins.head_blob(&repository(), &digest).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_anybody_may_read_is_told_from_what_only_we_may() {
+    let (model, digest) = artifact(1000);
+    let builder = Registry::builder().artifact(model.clone()).artifact(model.under("models/open"));
+    let registry = builder.token_auth("me", "hunter2", LIFE).public("models/open").listen("127.0.0.1:0").await.unwrap();
+    let (origins, _dir) = origins_as(&registry.url(), "me", "hunter2");
+    let (blob, tag) = (Reference::Digest(digest), Reference::Tag("v1".to_owned()));
+    for (path, public) in [(REPOSITORY, false), ("models/open", true)] {
+        let repository = Repository::new(NAME, path).unwrap();
+        assert_eq!(origins.is_public(&repository, &blob, true).await.unwrap(), public, "{path}");
+        assert_eq!(origins.is_public(&repository, &tag, false).await.unwrap(), public, "{path}");
+    }
+    registry.stop().await;
+    assert!(origins.is_public(&repository(), &blob, true).await.unwrap_err().is_unavailable());
+}
+
+#[tokio::test]
 async fn a_caller_proves_itself_with_its_own_word() {
     let (model, digest) = artifact(1000);
     let registry = Registry::builder().artifact(model).basic_auth("ann", "pear").listen("127.0.0.1:0").await.unwrap();
@@ -175,7 +258,10 @@ async fn a_caller_proves_itself_with_its_own_word() {
     assert!(until > Instant::now() && until <= Instant::now() + Duration::from_secs(60));
     assert_eq!(registry.counts().blob(&digest).heads, 1);
     for wrong in [basic("ann:plum"), "Bearer x".into(), "nonsense".into()] {
-        assert_eq!(origins.prove(&repository(), &blob, true, &wrong).await.unwrap(), Verdict::Denied, "{wrong}");
+        let verdict = origins.prove(&repository(), &blob, true, &wrong).await.unwrap();
+        let Verdict::Denied { challenge } = verdict else { panic!("{wrong}: {verdict:?}") };
+        // What the origin never saw it did not challenge.
+        assert_eq!(challenge.is_some(), wrong != "nonsense", "{wrong}: {challenge:?}");
     }
     let tag = Reference::Tag("v1".into());
     let verdict = origins.prove(&repository(), &tag, false, &basic("ann:pear")).await.unwrap();

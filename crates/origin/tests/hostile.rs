@@ -136,6 +136,65 @@ async fn a_redirect_that_goes_in_a_circle_ends() {
     assert!(seen.lock().unwrap().len() < 10);
 }
 
+/// A registry of the private network that sends its clients to the metadata service, to this machine, or to a name that
+/// leads there, by a redirect and by a challenge. The server stands for the network: it is reached as a proxy, so that no
+/// address of this machine is written but its own.
+#[tokio::test]
+async fn a_registry_does_not_send_the_daemon_to_this_machine_or_to_the_metadata_service() {
+    for target in [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[fd00:ec2::254]/latest/meta-data/",
+        "http://127.0.0.2:5052/metrics",
+        "http://[::1]:5052/metrics",
+        "http://0:5052/metrics",
+        "http://2130706434/",
+    ] {
+        for by_challenge in [false, true] {
+            let answer = move |path: &str, _: &HeaderMap| match path {
+                "http://registry.test/v2/" if !by_challenge => StatusCode::OK.into_response(),
+                path if !path.starts_with("http://registry.test/") => (StatusCode::OK, "a secret").into_response(),
+                _ if by_challenge => {
+                    let challenge = format!("Bearer realm=\"{target}\",service=\"s\"");
+                    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response()
+                }
+                _ => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, target)]).into_response(),
+            };
+            let (url, seen) = server(answer).await;
+            let lan = RegistryConfig { proxy: Some(url.parse().unwrap()), ..config("http://registry.test") };
+            let origins = Origins::new(vec![lan.clone()], policy()).unwrap();
+            let error = origins.open(&repository(), &BLOB, 10..20, Some(100)).await.unwrap_err();
+            assert!(matches!(error.kind, ErrorKind::AddressRefused { .. }), "{target}: {error}");
+            let local = |path: &String| !path.starts_with("http://registry.test/");
+            assert!(!seen.lock().unwrap().iter().any(|(_, path, _)| local(path)), "{target} was asked");
+
+            // With a word in the configuration it is.
+            let meant = RegistryConfig { allow_local: true, ..lan };
+            let origins = Origins::new(vec![meant], policy()).unwrap();
+            origins.open(&repository(), &BLOB, 10..20, Some(100)).await.unwrap_err();
+            assert!(seen.lock().unwrap().iter().any(|(_, path, _)| local(path)), "{target} was not asked");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_to_this_machine_is_refused_where_it_is_connected_to() {
+    let (store, stored) = server(|_, _| "a secret".into_response()).await;
+    let target = store.replace("127.0.0.1", "localhost");
+    let answer = move |path: &str, _: &HeaderMap| match path {
+        "/v2/" => StatusCode::OK.into_response(),
+        _ => (StatusCode::TEMPORARY_REDIRECT, [("location", target.clone())]).into_response(),
+    };
+    let (url, _) = server(answer).await;
+    let error = open(&url).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::AddressRefused { .. }), "{error}");
+    // A registry that is configured by such a name is not reached either, unless the name says where it leads.
+    let error = open(&store.replace("127.0.0.1", "ip6-localhost")).await.unwrap_err();
+    assert!(!matches!(error.kind, ErrorKind::WrongBytes(_)), "{error}");
+    assert!(stored.lock().unwrap().is_empty());
+    open(&store.replace("127.0.0.1", "localhost")).await.unwrap_err();
+    assert!(!stored.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_head_without_a_length_is_followed_by_one_byte() {
     let (url, seen) = server(|path, headers| match (path, headers.get(header::RANGE)) {

@@ -24,6 +24,8 @@ pub struct Counts {
     pub errors: u64,
     /// Requests of any kind that are being left without an answer, or were.
     pub hung: u64,
+    /// Requests of any kind that showed an `Authorization`, whatever came of it.
+    pub with_authorization: u64,
     /// Connections that are open.
     pub connections_now: u64,
     /// The most that were open at once.

@@ -28,6 +28,7 @@ pub struct Faults {
     truncate: Option<u64>,
     ignore_ranges: bool,
     wrong_bytes: Vec<(Digest, u64)>,
+    lengthen: u64,
     redirect_blobs: Option<String>,
     refusals: Vec<Refusal>,
 }
@@ -95,6 +96,13 @@ impl Faults {
     #[must_use]
     pub fn wrong_byte(mut self, digest: Digest, offset: u64) -> Self {
         self.wrong_bytes.push((digest, offset));
+        self
+    }
+
+    /// Tells of every blob, by HEAD and by GET, that many bytes more than there are. The body ends where the bytes do.
+    #[must_use]
+    pub const fn lengthen(mut self, bytes: u64) -> Self {
+        self.lengthen = bytes;
         self
     }
 
@@ -179,6 +187,11 @@ impl Mischief {
 
     pub(crate) const fn ignores_ranges(&self) -> bool {
         self.faults.ignore_ranges
+    }
+
+    /// By how much lengths are overstated.
+    pub(crate) const fn excess(&self) -> u64 {
+        self.faults.lengthen
     }
 
     pub(crate) fn redirect(&self) -> Option<&str> {

@@ -112,6 +112,9 @@ impl Service {
             ending: &ending,
             mischief: &mischief,
         };
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            self.ledger.with_authorization.add();
+        }
         let outcome = self.respond(&call);
         if let Err(denied) = &outcome {
             self.enter_denied(&call, denied);
@@ -220,7 +223,7 @@ impl Service {
         let length = blob.len();
         if call.is_head() {
             account.heads.add();
-            return Ok(blob_response(StatusCode::OK, digest, length, answer::empty()));
+            return Ok(blob_response(StatusCode::OK, digest, length + call.mischief.excess(), answer::empty()));
         }
         let part = if call.mischief.ignores_ranges() { Part::Whole } else { part(call, digest, length) };
         let (range, ranged) = match part {
@@ -229,7 +232,7 @@ impl Service {
             Part::Range(range) => (range, true),
         };
         account.gets.add();
-        let bytes = range.end - range.start;
+        let bytes = range.end - range.start + call.mischief.excess();
         if ranged {
             account.saw(&range);
             let body = self.sending(call, blob, range.clone(), account);

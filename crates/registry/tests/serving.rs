@@ -143,6 +143,38 @@ async fn tags_and_referrers_are_listed() {
 }
 
 #[tokio::test]
+async fn a_manifest_with_a_subject_refers_to_it() {
+    let subject = model().manifest_digest();
+    let refers = |kind: &str| {
+        let text = format!(
+            r#"{{"config":{{"mediaType":"{kind}"}},"annotations":{{"of":"{kind}"}},"subject":{{"digest":"{subject}"}}}}"#
+        );
+        Artifact::new("models/synthetic", "application/vnd.oci.image.manifest.v1+json", text)
+    };
+    let (signature, report) = (refers("a/signature"), refers("a/report"));
+    let builder = Registry::builder().artifact(model()).artifact(signature.clone()).artifact(report.clone());
+    let registry = start(builder).await;
+    let path = format!("/v2/models/synthetic/referrers/{subject}");
+    let list = async |path: &str| {
+        let text = get(&registry, path, &[]).await.text().await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let all = list(&path).await;
+    let digests = [&signature, &report].map(|artifact| artifact.manifest_digest().to_string());
+    assert_eq!([&all["manifests"][0]["digest"], &all["manifests"][1]["digest"]], [&digests[0], &digests[1]]);
+    let path = format!("{path}?artifactType=a/report");
+    assert_eq!(header(&get(&registry, &path, &[]).await, "oci-filters-applied"), "artifactType");
+    let some = list(&path).await;
+    assert_eq!(some["manifests"].as_array().unwrap().len(), 1);
+    let descriptor = &some["manifests"][0];
+    assert_eq!(descriptor["digest"], report.manifest_digest().to_string());
+    assert_eq!(
+        (&descriptor["size"], &descriptor["annotations"]["of"]),
+        (&report.manifest().len().into(), &"a/report".into())
+    );
+}
+
+#[tokio::test]
 async fn a_tag_moves_to_the_artifact_that_was_put_last() {
     let registry = start(Registry::builder().artifact(model())).await;
     let next = Artifact::synthetic("models/synthetic", "v1", 1000, 43);

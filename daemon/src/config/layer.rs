@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, num::NonZeroU16, path::PathBuf, time::Duration};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use shoal_origin::Access;
 
 use super::{
     Rate,
-    value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Listen, LogFormat, Size, Span, Zone, yes_or_no},
+    value::{
+        AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Listen, LogFormat, ProxyUrl, Size, Span, Zone,
+        yes_or_no,
+    },
 };
 
 /// The settings of one place: the flags with the environment, the file, or the defaults. What is not said is `None` or
@@ -57,9 +60,11 @@ pub struct Layer {
     )]
     pub allow_any_registry: Option<bool>,
 
-    /// A docker config.json with credentials for the configured registries; each that has some needs `access`
-    #[arg(long, env = "SHOAL_CREDENTIALS", value_name = "FILE")]
-    pub credentials: Option<PathBuf>,
+    /// A docker config.json with credentials for the configured registries, or a folder with one or with a
+    /// .dockerconfigjson; each registry that has some needs `access`. Repeatable: the first that knows a registry is used
+    #[arg(long, env = "SHOAL_CREDENTIALS", value_name = "PATH", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub credentials: Vec<PathBuf>,
 
     /// Who may read what a registry gives only to our credentials: callers that prove themselves at the origin (caller),
     /// or whoever reaches this node's mirror (node). Repeatable
@@ -69,6 +74,16 @@ pub struct Layer {
     /// PEM certificates to trust for a registry beside the system's. Repeatable
     #[arg(long, env = "SHOAL_CA_FILE", value_name = "NAME=FILE", value_delimiter = ',')]
     pub ca_file: Vec<CaOf>,
+
+    /// The proxy on the way to registries, http://HOST:PORT, or none; without it HTTP_PROXY and HTTPS_PROXY of the
+    /// environment hold
+    #[arg(long, env = "SHOAL_PROXY", value_name = "URL|none")]
+    pub proxy: Option<ProxyUrl>,
+
+    /// What is asked without the proxy: names with all below them, addresses, networks, or *; without it NO_PROXY of the
+    /// environment holds. Repeatable
+    #[arg(long, env = "SHOAL_NO_PROXY", value_name = "HOST", value_delimiter = ',')]
+    pub no_proxy: Vec<String>,
 
     /// The most that the blobs on disk may have together; the least recently used go first
     #[arg(long, env = "SHOAL_CAPACITY", value_name = "SIZE")]
@@ -144,14 +159,47 @@ pub struct Layer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegistryTable {
-    /// Where it is reached: scheme, host and port; `https://NAME` when it is not said.
-    pub url: Option<String>,
+    /// Where it is reached: scheme, host and port, one or several, the best first; `https://NAME` when it is not said.
+    #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub url: Vec<String>,
     /// Who may read what it gives only to our credentials.
     pub access: Option<Access>,
     /// A docker config.json for this registry alone.
     pub credentials: Option<PathBuf>,
+    /// The user's name, in a file of one line.
+    pub user_file: Option<PathBuf>,
+    /// The user's password, in a file of one line.
+    pub password_file: Option<PathBuf>,
     /// PEM certificates to trust for it beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM certificates to show to it.
+    pub client_cert: Option<PathBuf>,
+    /// The key of the first of them, where it is not in the same file.
+    pub client_key: Option<PathBuf>,
+    /// The proxy on the way to it, or none.
+    pub proxy: Option<ProxyUrl>,
+    /// Whether it may lead to addresses of this machine and its link that its URLs do not write.
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_local: bool,
+}
+
+/// Reads one item, or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref)] // serde wants it so.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Layer {
@@ -210,9 +258,11 @@ impl Layer {
             cluster_key_file: self.cluster_key_file.or(below.cluster_key_file),
             registry,
             allow_any_registry: self.allow_any_registry.or(below.allow_any_registry),
-            credentials: self.credentials.or(below.credentials),
+            credentials: or(self.credentials, below.credentials),
             access: or(self.access, below.access),
             ca_file: or(self.ca_file, below.ca_file),
+            proxy: self.proxy.or(below.proxy),
+            no_proxy: or(self.no_proxy, below.no_proxy),
             capacity: self.capacity.or(below.capacity),
             min_free: self.min_free.or(below.min_free),
             zone: self.zone.or(below.zone),

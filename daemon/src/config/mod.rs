@@ -20,12 +20,12 @@ pub use rate::Rate;
 pub use settings::Settings;
 pub use source::Source;
 pub use value::{
-    AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, LogFormat, Size, Span, Zone,
+    AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, LogFormat, ProxyUrl, Size, Span, Zone,
 };
 
 /// The settings that SIGHUP changes; the others wait for a restart. `cluster_key_file`, `credentials` and `ca_file` stand
-/// for the contents of those files as well; `audit_log` is opened anew.
-const LIVE: [&str; 17] = [
+/// for the contents of those files as well, and so do the files of `registries`; `audit_log` is opened anew.
+const LIVE: [&str; 19] = [
     "cluster_key_file",
     "registry",
     "registries",
@@ -33,6 +33,8 @@ const LIVE: [&str; 17] = [
     "credentials",
     "access",
     "ca_file",
+    "proxy",
+    "no_proxy",
     "in_flight",
     "origin_in_flight",
     "origin_connections",

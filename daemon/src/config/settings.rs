@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use shoal_origin::RegistryConfig;
+use shoal_origin::{Access, Proxies, RegistryConfig};
 use shoal_pace::Rate;
 use shoal_proto::ClusterKeys;
 
-use super::{Advertised, Endpoint, Layer, LogFormat, SettingsError, is_live, value::Size};
+use super::{Advertised, Endpoint, Layer, LogFormat, ProxyUrl, SettingsError, is_live, value::Size};
 
 /// Everything that a daemon is told. Each value has been checked on its own; what needs the network or the disk is found
 /// out by the part that uses it.
@@ -37,8 +37,10 @@ pub struct Settings {
     pub registries: Vec<RegistryConfig>,
     /// Whether others may be asked too.
     pub allow_any_registry: bool,
-    /// A docker config.json for those registries that name none of their own.
-    pub credentials: Option<PathBuf>,
+    /// Docker config.jsons for those registries that name none of their own.
+    pub credentials: Vec<PathBuf>,
+    /// The proxies on the way to those registries that name none of their own.
+    pub proxies: Proxies,
     /// The most bytes of blobs on disk.
     pub capacity: u64,
     /// Bytes left free on the file system.
@@ -101,6 +103,7 @@ impl Settings {
             registries,
             allow_any_registry: said.allow_any_registry.expect(has_default),
             credentials: said.credentials,
+            proxies: proxies(said.proxy, &said.no_proxy)?,
             capacity: said.capacity.expect(has_default).0,
             min_free: said.min_free.expect(has_default).0,
             zone: said.zone.map(|zone| zone.0).unwrap_or_default(),
@@ -172,6 +175,20 @@ impl Settings {
                 return wrong(setting, address, "a port that no other setting of this daemon listens on");
             }
         }
+        if self.allow_any_registry && self.registries.iter().any(|registry| registry.access == Some(Access::Caller)) {
+            let expected = "false where a registry has access = \"caller\": a registry that any client can name could claim \
+                            to serve a private blob to everybody, and this node would believe it";
+            return wrong("allow_any_registry", &true, expected);
+        }
+        for registry in &self.registries {
+            for url in registry.base_urls()? {
+                let here = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+                let at = here.zip(url.port_or_known_default()).map(|(host, port)| SocketAddr::new(host, port));
+                if listeners.iter().any(|(_, own)| at.is_some_and(|at| leads_to(at, *own))) {
+                    return wrong("registry", &url, "a URL that is not this daemon's own");
+                }
+            }
+        }
         match (&self.cluster_keys, self.bootstrap.first()) {
             (None, Some(first)) => Err(SettingsError::BootstrapWithoutKey { endpoint: first.to_string() }),
             _ => Ok(()),
@@ -209,6 +226,12 @@ impl Settings {
     }
 }
 
+/// Whether an address, by itself, is surely that of a listener.
+fn leads_to(at: SocketAddr, own: SocketAddr) -> bool {
+    let here = at.ip().is_loopback() || at.ip().is_unspecified();
+    at.port() == own.port() && (at.ip() == own.ip() || (here && (own.ip().is_unspecified() || own.ip().is_loopback())))
+}
+
 /// Whether two listeners would be in each other's way.
 fn meet(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
@@ -219,11 +242,22 @@ fn registries(layer: &Layer) -> Result<Vec<RegistryConfig>, SettingsError> {
     let mut known: BTreeMap<String, RegistryConfig> = BTreeMap::new();
     let listed = layer.registry.iter().map(|text| text.parse::<RegistryConfig>());
     let tables = layer.registries.iter().map(|(name, table)| {
-        // The text form checks the name and the URL together.
-        let text = table.url.as_ref().map_or_else(|| name.clone(), |url| format!("{name}={url}"));
-        let registry = text.parse::<RegistryConfig>()?;
-        let (credentials, ca_file) = (table.credentials.clone(), table.ca_file.clone());
-        Ok(RegistryConfig { access: table.access, credentials, ca_file, ..registry })
+        let table = table.clone();
+        let registry = RegistryConfig {
+            name: name.clone(),
+            urls: table.url,
+            access: table.access,
+            credentials: table.credentials,
+            user_file: table.user_file,
+            password_file: table.password_file,
+            ca_file: table.ca_file,
+            client_cert: table.client_cert,
+            client_key: table.client_key,
+            proxy: table.proxy.map(|proxy| proxy.0),
+            allow_local: table.allow_local,
+        };
+        registry.base_urls()?;
+        Ok(registry)
     });
     for registry in listed.chain(tables) {
         let registry = registry?;
@@ -248,6 +282,14 @@ fn find<'a>(
 ) -> Result<&'a mut RegistryConfig, SettingsError> {
     let canonical = RegistryConfig::named(name).canonical_name()?;
     known.get_mut(&canonical).ok_or_else(|| SettingsError::UnknownRegistry { setting, registry: name.to_owned() })
+}
+
+/// The proxies that are said, or those of the environment. What is excepted is found in the one as in the other.
+fn proxies(said: Option<ProxyUrl>, except: &[String]) -> Result<Proxies, SettingsError> {
+    let found = Proxies::of_environment(|name| std::env::var(name).ok());
+    let Some(ProxyUrl(said)) = said else { return Ok(found?) };
+    let found = found.unwrap_or_default();
+    Ok(Proxies::of(&said, &if except.is_empty() { found.except().to_owned() } else { except.join(",") }))
 }
 
 fn cluster_keys(path: &Path) -> Result<ClusterKeys, SettingsError> {

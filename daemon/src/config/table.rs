@@ -130,18 +130,62 @@ credentials = "/etc/shoal/docker.json"   # a docker config.json for this registr
 access = "caller"                        # required where there are credentials: "caller" or "node"
 
 [registries."registry.corp.example"]
-url = "https://10.0.0.9:8443"
-ca_file = "/etc/shoal/corp-ca.pem"
+url = ["https://10.0.0.9:8443", "https://10.0.1.9:8443"]   # one or several, the best first
+access = "node"
+user_file = "/etc/shoal/corp/username"         # a name and a password, in files of one line each
+password_file = "/etc/shoal/corp/password"
+ca_file = "/etc/shoal/corp-ca.pem"             # PEM certificates to trust beside the system's
+client_cert = "/etc/shoal/corp-client.pem"     # PEM certificates to show
+client_key = "/etc/shoal/corp-client.key"      # where the key is not in `client_cert`
+proxy = "none"                                 # a proxy for this registry alone, or none
+allow_local = false                            # see below
 ```
 
+## Several URLs for one registry
+
+They are places of the same registry: the same content, the same credentials. The first that works is asked. One that cannot be
+reached, sends nothing for 5 s, or answers 5xx or 429 rests for 30 s, then twice as long each time, or for as long as it asked
+to; meanwhile the next is asked, from the byte on that was reached. What one answers with 404 the others are asked for too. 401
+and 403 are answers.
+
+`docker.io` is asked at `registry-1.docker.io`, and a name of one part there lies under `library/`.
+
+## Where a registry may lead
+
+Clients name registries, and registries name token services and send their clients on by redirects. A registry that is not
+configured (`allow_any_registry`) may lead only to public addresses over https. One that is configured may lead into private
+networks, but to loopback, link-local and metadata addresses only where its `url` writes that address (or `localhost`). What a
+name is looked up to is checked where it is connected to. `allow_local = true` lifts this for one registry, such as one whose
+name is this machine's own. Credentials go to the registry and its token service, and follow no redirect to another host.
+
+`allow_any_registry` and `access = "caller"` do not go together.
+
+## Proxies
+
+`proxy` of a registry goes before `proxy` of all, and that before `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` (in capitals or small
+letters) of the environment. `no_proxy`, or else `NO_PROXY`, lists what is asked without: names with all below them, addresses,
+networks such as `10.0.0.0/8`, or `*`. Registries on loopback are asked directly unless a proxy is said for them alone, registries
+that are not configured always. A proxy that wants a password gets it from the URL in the environment; settings are printed, and
+take none.
+
 ## Credentials and `access`
+
+For each registry, the first of these that has some: its `user_file` and `password_file`; its `credentials`; the files of
+`credentials` for all, in order. Such a file is a docker `config.json`, or a folder with one or with a `.dockerconfigjson`, as a
+Kubernetes Secret is mounted. In it a program of `credHelpers` goes before `auths`, and that before the program of `credsStore`;
+`docker-credential-NAME get` is run from the `PATH`, for 10 s at most, and its answer kept for 5 minutes. Entries for a single
+repository (`host/path`) are not used. Changed files are seen within 5 s, and at once where the registry refuses what was there
+before; a file that cannot be read any more changes nothing.
 
 What a registry serves to everybody, whoever reaches the mirror may read. What it serves only to the credentials given
 here is *private*, and one has to say who may read it through this node; without that word the daemon does not start.
 
-* `caller`: the origin's challenge is passed on, and each caller's own token is proven at the origin. containerd does this.
-* `node`: whoever reaches the mirror's port may read. podman, CRI-O and Docker send no token to a mirror, so for them
-  private content needs this.
+* `caller`: the origin's challenge is passed on, and each caller's own token is proven at the origin, by one HEAD for each thing
+  that it asks for. The verdict stands as long as the token lives, an hour at most, and a minute where that cannot be read.
+  containerd does this.
+* `node`: whoever reaches the mirror's port may read. podman, CRI-O and Docker send no token to a mirror that stands in for
+  another registry, so for them private content needs this. Where another registry says `caller`, this node asks this one by a
+  HEAD whether it has what is asked for, so that its name opens nothing else.
 
 ## The audit log
 

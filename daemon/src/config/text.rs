@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
     Rate,
-    value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, Size, Span, Zone},
+    value::{AccessOf, Advertised, CaOf, Count, Directives, Endpoint, Expected, Listen, ProxyUrl, Size, Span, Zone},
 };
 
 /// Reads a setting of the file: a text, or a number where that is how it is written.
@@ -52,4 +52,4 @@ macro_rules! written_as_text {
     )* };
 }
 
-written_as_text!(Size, Rate, Span, Listen, Endpoint, Advertised, Zone, Count, Directives, AccessOf, CaOf);
+written_as_text!(Size, Rate, Span, Listen, Endpoint, Advertised, Zone, Count, Directives, AccessOf, CaOf, ProxyUrl);

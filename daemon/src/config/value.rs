@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shoal_blob::Repository;
-use shoal_origin::Access;
+use shoal_origin::{Access, Proxy};
 
 /// A text is not what the setting takes. The message says what it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,10 @@ pub struct CaOf {
     /// A file of PEM certificates.
     pub file: PathBuf,
 }
+
+/// The proxy on the way to registries, written as `http://HOST:PORT`, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl(pub Proxy);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -301,6 +305,25 @@ impl fmt::Display for CaOf {
     }
 }
 
+impl FromStr for ProxyUrl {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        text.parse().map(Self).map_err(|_| {
+            Expected(
+                "http://HOST:PORT, https://HOST:PORT or none; a proxy that wants credentials is given as HTTPS_PROXY and \
+                 HTTP_PROXY in the environment, which nobody prints",
+            )
+        })
+    }
+}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +357,7 @@ mod tests {
         reads_back::<Count>(&["1", "65535"]);
         reads_back::<Directives>(&["info", "warn,shoal_swarm=debug"]);
         reads_back::<AccessOf>(&["docker.io=caller", "localhost:5000=node"]);
+        reads_back::<ProxyUrl>(&["none", "proxy.corp:3128", "https://10.0.0.1", "http://[::1]:3128"]);
         reads_back::<CaOf>(&["r.example:5000=/etc/ca=1.pem"]);
     }
 
@@ -359,6 +383,7 @@ mod tests {
         refuses::<Count>(&["", "0", "65536", "many"]);
         refuses::<Directives>(&["", " ", "loud=x=y"]);
         refuses::<AccessOf>(&["", "docker.io", "docker.io=all", "a b=node"]);
+        refuses::<ProxyUrl>(&["", "socks5://proxy", "http://me:secret@proxy", "http://proxy/path"]);
         refuses::<CaOf>(&["", "docker.io", "docker.io="]);
     }
 

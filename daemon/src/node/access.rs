@@ -5,8 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use http::HeaderValue;
@@ -22,15 +25,40 @@ use super::{claim, failure};
 
 /// How many verdicts, and how many visibilities, are kept.
 const MOST: usize = 16_384;
+/// How long a refusal stands: a caller that insists does not make this node ask the origin each time.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+/// How long it is believed that a registry serves something to this node, or to anybody.
+const SERVED_FOR: Duration = Duration::from_secs(3600);
 
-/// A caller's token, in a form that gives nothing away, and what it was shown for.
-type Shown = ([u8; 32], Repository, Reference);
+/// What was shown, in a form that gives nothing away, and what for.
+type Shown = (Proof, Repository, Reference);
+
+/// Who was to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Proof {
+    /// A caller, by the SHA-256 of its authorization.
+    Caller([u8; 32]),
+    /// This node, with its own credentials.
+    Node,
+    /// Anybody.
+    Anybody,
+}
+
+/// What the origin said, and until when that stands.
+#[derive(Clone, Debug)]
+struct Word {
+    outcome: Result<(), Failure>,
+    until: Instant,
+}
+
+/// The place of one verdict; whoever holds it asks the origin for all who wait.
+type Cell = Arc<tokio::sync::Mutex<Option<Word>>>;
 
 /// Decides, and remembers verdicts for as long as the token that earned them lives.
 pub(super) struct Door {
     origins: Origins,
     allow_any: AtomicBool,
-    verdicts: Mutex<HashMap<Shown, Instant>>,
+    verdicts: Mutex<HashMap<Shown, Cell>>,
     visibilities: Mutex<HashMap<Digest, Visibility>>,
 }
 
@@ -72,7 +100,8 @@ impl Door {
         self.visibilities.lock().get(digest).copied()
     }
 
-    /// Whether this caller may have it. Asks the origin at most once for a token and a reference.
+    /// Whether this caller may have it; `visibility` is `None` where nobody remembers to whom the origin served it. Asks the
+    /// origin at most once for a token and a reference, however many ask at once.
     pub(super) async fn permit(
         &self,
         ask: &Ask,
@@ -80,44 +109,144 @@ impl Door {
         is_blob: bool,
         visibility: Option<Visibility>,
     ) -> Result<(), Failure> {
+        if visibility == Some(Visibility::Public) {
+            return Ok(());
+        }
         let repository = &ask.repository;
-        let node_wide = self.origins.access(repository.registry()) == Some(Access::Node);
-        if node_wide || visibility == Some(Visibility::Public) {
-            return Ok(());
+        let registry = repository.registry();
+        if self.origins.access(registry) == Some(Access::Node) {
+            // Where all that is private is for the whole node, it does not matter whose it is. Otherwise the name of this
+            // registry must not open what is another's.
+            if !self.origins.any_access(Access::Caller) {
+                return Ok(());
+            }
+            return self
+                .settle(Proof::Node, repository, reference, self.ask_as_node(repository, reference, is_blob))
+                .await;
         }
-        let asked = |error: OriginError| failure::of_origin(&error, reference);
+        if visibility.is_none() {
+            // Without credentials of its own this node has nothing that is not for anybody.
+            if !self.origins.any_access(Access::Caller) && !self.origins.any_access(Access::Node) {
+                return Ok(());
+            }
+            let public = self.ask_as_anybody(repository, reference, is_blob);
+            if self.settle(Proof::Anybody, repository, reference, public).await.is_ok() {
+                if let Reference::Digest(digest) = reference {
+                    self.learn(*digest, Visibility::Public);
+                }
+                return Ok(());
+            }
+        }
+        if !self.origins.is_configured(registry) {
+            return Err(Failure::CallerDenied {
+                reason: format!("it is private, and the registry {registry}, which nobody configured, opens nothing"),
+            });
+        }
         let Some(authorization) = &ask.caller.authorization else {
-            return match self.origins.challenge(repository).await.map_err(asked)? {
-                // An origin that asks nobody for anything serves it to anybody.
-                None => Ok(()),
-                Some(challenge) => Err(HeaderValue::from_str(&challenge).map_or_else(
-                    |_| Failure::CallerDenied { reason: "the origin's challenge cannot be passed on".to_owned() },
-                    |www_authenticate| Failure::Challenge { www_authenticate },
-                )),
-            };
+            let challenge = self.origins.challenge(repository).await.map_err(asked(reference))?;
+            return Err(challenged(challenge));
         };
-        let token = Sha256::digest(authorization.as_bytes()).into();
-        let key: Shown = (token, repository.clone(), reference.clone());
-        if self.verdicts.lock().get(&key).is_some_and(|until| Instant::now() < *until) {
-            return Ok(());
-        }
         let Ok(shown) = authorization.to_str() else {
             return Err(Failure::CallerDenied { reason: "the authorization is not text".to_owned() });
         };
-        match self.origins.prove(repository, reference, is_blob, shown).await.map_err(asked)? {
-            Verdict::Allowed { until } => {
-                let mut verdicts = self.verdicts.lock();
-                if verdicts.len() >= MOST {
-                    verdicts.clear();
-                }
-                verdicts.insert(key, until);
-                Ok(())
-            }
-            Verdict::Denied => {
-                Err(Failure::CallerDenied { reason: "the origin would not serve it to this caller".to_owned() })
-            }
-        }
+        let token = Sha256::digest(authorization.as_bytes()).into();
+        let verdict = self.ask_as_caller(repository, reference, is_blob, shown);
+        self.settle(Proof::Caller(token), repository, reference, verdict).await
     }
+
+    /// The word that stands, or the one that `asking` brings, which is kept where it is one.
+    async fn settle(
+        &self,
+        proof: Proof,
+        repository: &Repository,
+        reference: &Reference,
+        asking: impl Future<Output = Result<Word, Failure>>,
+    ) -> Result<(), Failure> {
+        let cell = self.cell((proof, repository.clone(), reference.clone()));
+        let mut word = cell.lock().await;
+        if let Some(word) = word.as_ref().filter(|word| Instant::now() < word.until) {
+            return word.outcome.clone();
+        }
+        *word = None;
+        let fresh = asking.await?;
+        word.insert(fresh).outcome.clone()
+    }
+
+    fn cell(&self, key: Shown) -> Cell {
+        let mut verdicts = self.verdicts.lock();
+        if !verdicts.contains_key(&key) && verdicts.len() >= MOST {
+            verdicts.clear();
+        }
+        verdicts.entry(key).or_default().clone()
+    }
+
+    async fn ask_as_caller(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        is_blob: bool,
+        shown: &str,
+    ) -> Result<Word, Failure> {
+        let verdict = self.origins.prove(repository, reference, is_blob, shown).await.map_err(asked(reference))?;
+        Ok(match verdict {
+            Verdict::Allowed { until } => Word { outcome: Ok(()), until },
+            Verdict::Denied { challenge: Some(challenge) } => Word::refusal(challenged(Some(challenge))),
+            Verdict::Denied { challenge: None } => Word::refusal(Failure::CallerDenied {
+                reason: "the origin would not serve it to this caller".to_owned(),
+            }),
+        })
+    }
+
+    async fn ask_as_node(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        is_blob: bool,
+    ) -> Result<Word, Failure> {
+        let served = self.origins.is_served(repository, reference, is_blob).await.map_err(asked(reference))?;
+        Ok(Word::served(served, "the registry under whose name it was asked for does not serve it"))
+    }
+
+    async fn ask_as_anybody(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        is_blob: bool,
+    ) -> Result<Word, Failure> {
+        let public = self.origins.is_public(repository, reference, is_blob).await.map_err(asked(reference))?;
+        Ok(Word::served(public, "the origin does not serve it to anybody"))
+    }
+}
+
+impl Word {
+    fn refusal(failure: Failure) -> Self {
+        Self { outcome: Err(failure), until: Instant::now() + REFUSED_FOR }
+    }
+
+    fn served(served: bool, reason: &str) -> Self {
+        if served {
+            return Self { outcome: Ok(()), until: Instant::now() + SERVED_FOR };
+        }
+        Self::refusal(Failure::CallerDenied { reason: reason.to_owned() })
+    }
+}
+
+fn asked(reference: &Reference) -> impl Fn(OriginError) -> Failure {
+    |error| failure::of_origin(&error, reference)
+}
+
+/// What a caller is told that has not proven itself. An origin that serves it to a credential alone, and asks nobody who it
+/// is, cannot be proven to.
+fn challenged(challenge: Option<String>) -> Failure {
+    let Some(challenge) = challenge else {
+        return Failure::CallerDenied {
+            reason: "it is private, and the origin says of no way to show who one is".to_owned(),
+        };
+    };
+    HeaderValue::from_str(&challenge).map_or_else(
+        |_| Failure::CallerDenied { reason: "the origin's challenge cannot be passed on".to_owned() },
+        |www_authenticate| Failure::Challenge { www_authenticate },
+    )
 }
 
 /// The origin's word, as the cluster says it.
@@ -128,12 +257,12 @@ pub(super) const fn seen(visibility: shoal_origin::Visibility) -> Visibility {
     }
 }
 
-/// To whom the origin served a blob that rests in the store; to nobody without a credential, where that is not known.
-pub(super) fn of_stored(door: &Door, store: &Store, digest: &Digest) -> Visibility {
-    door.visibility(digest).unwrap_or_else(|| {
-        let claims = store.blob(digest).and_then(|blob| blob.claims().ok());
-        let Some(visibility) = claims.and_then(|claims| claim::visibility(&claims)) else { return Visibility::Private };
+/// To whom the origin served a blob that rests in the store; `None` where that is not known.
+pub(super) fn of_stored(door: &Door, store: &Store, digest: &Digest) -> Option<Visibility> {
+    door.visibility(digest).or_else(|| {
+        let claims = store.blob(digest)?.claims().ok()?;
+        let visibility = claim::visibility(&claims)?;
         door.learn(*digest, visibility);
-        visibility
+        Some(visibility)
     })
 }

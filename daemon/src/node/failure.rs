@@ -1,6 +1,6 @@
 //! What the mirror's clients are told when the origin, the store or the swarm fails.
 
-use shoal_blob::{Digest, Reference};
+use shoal_blob::{Digest, Reference, Repository};
 use shoal_mirror::Failure;
 use shoal_origin::{ErrorKind, OriginError};
 use shoal_proto::coordination::Refusal;
@@ -28,9 +28,10 @@ pub(super) fn of_origin(error: &OriginError, reference: &Reference) -> Failure {
     }
 }
 
-/// A blob that nobody in the swarm can read at its origin.
-pub(super) fn of_refusal(refusal: Refusal, digest: &Digest) -> Failure {
-    let reason = format!("{digest}: {refusal}");
+/// A blob that nobody in the swarm can read at its origin: those of this node's clients asked for it in `repositories`.
+pub(super) fn of_refusal(refusal: Refusal, digest: &Digest, repositories: &[Repository]) -> Failure {
+    let places: Vec<String> = repositories.iter().map(ToString::to_string).collect();
+    let reason = format!("{digest} in {}: {refusal}", places.join(", "));
     match refusal {
         Refusal::Unauthorized | Refusal::Forbidden => Failure::OriginDenied { reason },
         Refusal::NotFound => Failure::BlobUnknown,

@@ -141,7 +141,7 @@ impl NodeLibrary {
 
     /// Whether the caller may have a blob; what the store wrote down about it tells its visibility after a restart.
     async fn permit_blob(&self, ask: &Ask, digest: &Digest) -> Result<(), Failure> {
-        let visibility = Some(access::of_stored(&self.door, &self.store, digest));
+        let visibility = access::of_stored(&self.door, &self.store, digest);
         self.door.permit(ask, &Reference::Digest(*digest), true, visibility).await
     }
 }

@@ -280,6 +280,7 @@ fn policy(settings: &Settings) -> Policy {
     Policy {
         allow_any_registry: settings.allow_any_registry,
         credentials: settings.credentials.clone(),
+        proxies: settings.proxies.clone(),
         limit: settings.limit_origin,
         ..Policy::default()
     }

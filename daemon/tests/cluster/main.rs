@@ -7,6 +7,7 @@
 mod audit;
 mod bad_input;
 mod blame;
+mod callers;
 mod conformance;
 mod conversation;
 mod cut_through;
@@ -16,7 +17,9 @@ mod fan_out;
 mod faults;
 mod flaky_origin;
 mod lease;
+mod origin_faults;
 mod rates;
+mod registries;
 mod reload;
 mod resume;
 mod rude_clients;

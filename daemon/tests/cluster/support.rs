@@ -1,8 +1,12 @@
 //! What these tests share: an origin with a synthetic model, daemons, clients, and waiting for what is to happen.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -262,6 +266,14 @@ pub(crate) async fn holds(cluster: &Cluster, node: usize, digest: &Digest, piece
 /// Everything that a daemon has logged so far.
 pub(crate) fn log(cluster: &Cluster, node: usize) -> String {
     std::fs::read_to_string(cluster.log(node)).unwrap()
+}
+
+/// Writes a docker config.json with a name and a password for [`REGISTRY`].
+pub(crate) fn docker_config(folder: &Path, user: &str, password: &str) -> PathBuf {
+    let file = folder.join("config.json");
+    let auth = STANDARD.encode(format!("{user}:{password}"));
+    std::fs::write(&file, format!(r#"{{"auths":{{"{REGISTRY}":{{"auth":"{auth}"}}}}}}"#)).unwrap();
+    file
 }
 
 /// The files of blobs, data and claims, in a node's store.

@@ -75,11 +75,21 @@ impl Containerd {
 
     /// Pulls an image and unpacks it.
     pub(crate) async fn pull(&self, image: &str) -> anyhow::Result<()> {
+        self.pull_with(image, &[]).await
+    }
+
+    /// The same as a user, given as `name:password`.
+    pub(crate) async fn pull_as(&self, image: &str, user: &str) -> anyhow::Result<()> {
+        self.pull_with(image, &["--user", user]).await
+    }
+
+    async fn pull_with(&self, image: &str, flags: &[&str]) -> anyhow::Result<()> {
         let hosts = self.hosts.to_string_lossy();
         let mut args = vec!["--address", &self.socket, "images", "pull", "--hosts-dir", &hosts];
         // Copies instead of overlays: it works on every file system, also on an overlay.
         args.extend(["--snapshotter", "native", "--platform", "linux/amd64"]);
         args.extend(&self.pull_flags);
+        args.extend(flags);
         args.push(image);
         run("ctr", &args).await.with_context(|| self.name.clone()).map(drop)
     }

@@ -20,10 +20,15 @@ pub(crate) struct DockerRegistry {
 impl DockerRegistry {
     /// Starts one that keeps everything in `dir`, which is made.
     pub(crate) async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(dir, "http", "").await
+    }
+
+    /// Starts one with more in its configuration, after `http` and its `addr`; `scheme` is what it speaks with that.
+    pub(crate) async fn start_with(dir: &Path, scheme: &str, more: &str) -> anyhow::Result<Self> {
         fs::create_dir(dir)?;
         let config = dir.join("config.yml");
         let data = dir.join("data");
-        fs::write(&config, CONFIG.replace("DATA", &data.to_string_lossy()))?;
+        fs::write(&config, format!("{}{more}", CONFIG.replace("DATA", &data.to_string_lossy())))?;
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config);
         let mut server = Server::start("docker-registry", command, dir)?;
@@ -32,14 +37,13 @@ impl DockerRegistry {
             .until(async |server| {
                 let log = server.err().ok()?;
                 let (_, rest) = log.split_once("listening on ")?;
-                Some(rest.split(['"', ' ', '\n']).next()?.to_owned())
+                Some(rest.split(['"', ',', ' ', '\n']).next()?.to_owned())
             })
             .await?;
-        let url = format!("http://{address}");
-        let root = format!("{url}/v2/");
-        server
-            .until(async |_| fetch::get(&root, None).await.is_ok_and(|answer| answer.status.is_success()).then_some(()))
-            .await?;
+        let url = format!("{scheme}://{address}");
+        let root = format!("http://{address}/v2/");
+        // Whatever it answers, to plain http where it speaks TLS too, it is there.
+        server.until(async |_| fetch::get(&root, None).await.is_ok().then_some(())).await?;
         Ok(Self { server, address, url })
     }
 

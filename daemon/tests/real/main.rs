@@ -11,8 +11,10 @@ mod installers;
 mod layout;
 mod model;
 mod needs;
+mod private;
 mod server;
 mod skopeo;
+mod token_server;
 
 use std::path::Path;
 

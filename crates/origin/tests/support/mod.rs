@@ -1,12 +1,20 @@
 //! What the tests of this crate share: a registry that misbehaves, and an origin client that is quick to give up.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use shoal_blob::{Digest, Repository};
 use shoal_origin::{Access, BlobStream, OriginError, Origins, Patience, Policy, RegistryConfig};
 use shoal_registry::{Artifact, Blob, Registry};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 pub const NAME: &str = "origin.test";
 pub const REPOSITORY: &str = "models/one";
@@ -28,7 +36,7 @@ pub fn policy() -> Policy {
 }
 
 pub fn config(url: &str) -> RegistryConfig {
-    RegistryConfig { url: Some(url.to_owned()), ..RegistryConfig::named(NAME) }
+    RegistryConfig { urls: vec![url.to_owned()], ..RegistryConfig::named(NAME) }
 }
 
 /// An origin client for one registry, without credentials.
@@ -76,4 +84,42 @@ pub async fn read_all(mut stream: BlobStream) -> Result<Vec<u8>, OriginError> {
 
 pub fn bytes_of(blob: &Blob) -> Vec<u8> {
     blob.read(0, usize::try_from(blob.len()).unwrap()).to_vec()
+}
+
+/// A proxy that makes tunnels, whatever they are asked to lead to, to one port of this machine.
+pub struct Tunnels {
+    port: u16,
+    /// Where the tunnels were to lead.
+    pub tunnels: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tunnels {
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+pub async fn proxy(target: u16) -> Tunnels {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tunnels = Arc::new(Mutex::new(Vec::new()));
+    let noted = tunnels.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await?);
+                }
+                let head = String::from_utf8(head).unwrap();
+                let to = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+                noted.lock().unwrap().push(to.unwrap_or("no tunnel").to_owned());
+                let mut server = TcpStream::connect(("127.0.0.1", target)).await?;
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    Tunnels { port, tunnels }
 }

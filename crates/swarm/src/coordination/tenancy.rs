@@ -161,6 +161,8 @@ impl Case {
             Returned::Refused(refusal) => {
                 self.wrong += u32::from(refusal == Refusal::WrongBytes);
                 if self.wrong >= MOST_WRONG && self.is_mine(desk) {
+                    // The length that the origin told may be as wrong as its bytes: whoever asks next finds it anew.
+                    (self.found, self.found_at_origin) = (None, false);
                     self.fail(desk, refusal, true);
                 } else {
                     self.refused(desk, from, refusal);

@@ -267,6 +267,13 @@ fn wrong_bytes_twice_are_an_error() {
     }
     net.run(SECOND);
     assert!(net.nodes.iter().all(|node| node.failed == vec![Refusal::WrongBytes]));
+
+    // What the origin said of the blob may have been as wrong: once the digest has rested it is asked anew.
+    assert_eq!(net.probes, 1);
+    net.nodes.iter_mut().for_each(|node| node.member = None);
+    net.run(60 * SECOND);
+    net.want(0);
+    assert!(net.run_until(10 * SECOND, |net| net.probes == 2).is_some());
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use shoal_blob::{Digest, Repository};
 use shoal_mirror::Failure;
-use shoal_proto::coordination::{Probe, Refusal, Returned};
+use shoal_proto::{
+    Visibility,
+    coordination::{Probe, Refusal, Returned},
+};
 use shoal_swarm::{
     coordination::MemberInput,
     trade::{Input, ReaderId},
@@ -37,7 +40,7 @@ impl Engine {
     /// Wants the blob of the cluster. What the store knows of it need not be asked of the origin again.
     fn want(&mut self, digest: Digest) {
         if let Some(blob) = self.store.blob(&digest) {
-            let visibility = access::of_stored(&self.door, &self.store, &digest);
+            let visibility = access::of_stored(&self.door, &self.store, &digest).unwrap_or(Visibility::Private);
             let found = Probe { length: blob.layout().length(), visibility };
             self.tell_member(digest, MemberInput::Known(found));
         }

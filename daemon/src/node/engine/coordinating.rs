@@ -6,7 +6,7 @@ use shoal_blob::Digest;
 use shoal_discovery::Event;
 use shoal_origin::Origins;
 use shoal_proto::{
-    NodeId, SignedGrant,
+    NodeId, SignedGrant, Visibility,
     coordination::{Coordination, Holding, MAX_HOLDINGS, Probe, Refusal, Returned, ToCoordinator},
 };
 use shoal_swarm::{
@@ -179,7 +179,8 @@ impl Engine {
                 self.tell_coordinator(CoordinatorInput::Learnt(grant));
             }
             MemberOutput::Fail(refusal) => {
-                let failure = failure::of_refusal(refusal, &digest);
+                let repositories = self.pursuits.get(&digest).map_or(&[][..], |pursuit| &pursuit.repositories);
+                let failure = failure::of_refusal(refusal, &digest, repositories);
                 self.give_up(digest, &failure, refusal);
             }
             MemberOutput::Doubted { from, doubt } => {
@@ -265,7 +266,7 @@ impl Engine {
     }
 
     fn holding(&self, digest: Digest, length: u64) -> Holding {
-        let visibility = access::of_stored(&self.door, &self.store, &digest);
+        let visibility = access::of_stored(&self.door, &self.store, &digest).unwrap_or(Visibility::Private);
         Holding { digest, found: Probe { length, visibility } }
     }
 
