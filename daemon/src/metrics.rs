@@ -56,6 +56,8 @@ pub struct Metrics {
     pub swarms_coordinated: IntGauge,
     /// Leases that this node has out as coordinator.
     pub leases_out: IntGauge,
+    /// Clients that read blobs which are not complete here, or wait until they can.
+    pub swarm_readers: IntGauge,
     /// Leases that this node holds as seed.
     pub leases_held: IntGauge,
     /// Leases that this node granted as coordinator.
@@ -183,6 +185,7 @@ impl Metrics {
             slots_open: make.gauge("shoal_slots_open", "Slots of the uplink that neighbours have."),
             swarms_coordinated: make.gauge("shoal_swarms_coordinated", "Swarms that this node coordinates."),
             leases_out: make.gauge("shoal_leases_out", "Leases that this node has out as coordinator."),
+            swarm_readers: make.gauge("shoal_swarm_readers", "Clients that wait for blobs or read them as they come."),
             leases_held: make.gauge("shoal_leases_held", "Leases that this node holds as seed."),
             leases_granted: make.counter("shoal_leases_granted_total", "Leases that this node granted as coordinator."),
             leases_returned: make.counters("shoal_leases_returned_total", "Leases given back as seed.", &["reason"]),

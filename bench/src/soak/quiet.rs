@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep};
 const GLANCE: Duration = Duration::from_millis(500);
 
 /// What has to come to nothing by itself once no client reads: each is a figure of `/metrics`.
-const WORK: [&str; 9] = [
+const WORK: [&str; 10] = [
     r#"shoal_swarms{state="seeking"}"#,
     r#"shoal_swarms{state="pulling"}"#,
     r#"shoal_swarms{state="holding"}"#,
     "shoal_swarms_coordinated",
+    "shoal_swarm_readers",
     "shoal_leases_held",
     "shoal_leases_out",
     "shoal_in_flight_bytes",

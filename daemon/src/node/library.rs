@@ -25,6 +25,7 @@ use super::{
     mailbox::{Mailbox, Told},
     questions::Questions,
     reader,
+    seat::Seat,
     shelf::Shelf,
 };
 use crate::metrics::Metrics;
@@ -208,11 +209,12 @@ impl Library for NodeLibrary {
             return Ok(reader::read(Arc::new(Shelf::new(held, Arc::default())), range, None));
         }
         let id = ReaderId(self.readers.fetch_add(1, Ordering::Relaxed));
+        let seat = Seat::new(*digest, id, self.mailbox.clone());
         let (reply, opened) = oneshot::channel();
         let repository = ask.repository.clone();
         self.mailbox.tell(Told::Open { digest: *digest, repository, reader: id, offset: range.start, reply });
         let shelf = opened.await.map_err(|_| Failure::Draining)??;
-        Ok(reader::read(shelf, range, Some((id, self.mailbox.clone()))))
+        Ok(reader::read(shelf, range, Some(seat)))
     }
 
     async fn relay(&self, ask: &Ask, what: &Relay, query: &str) -> Result<Relayed, Failure> {

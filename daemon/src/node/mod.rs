@@ -2,7 +2,7 @@
 //!
 //! * [`Node`]: the whole, as `main` starts and ends it;
 //! * `engine`: the one owner of all decisions, and `mailbox`, what it is told;
-//! * `library`, `access`, `reader`: what clients of the mirror get, and who may;
+//! * `library`, `access`, `seat`, `reader`: what clients of the mirror get, and who may;
 //! * `questions`: what several clients ask the origin at once;
 //! * `receiving`, `reading`: pieces on their way in, from peers and from the origin;
 //! * `book`, `shelf`, `tally`: what is known of a blob's chain, of its pieces, of where its bytes came from.
@@ -22,6 +22,7 @@ mod questions;
 mod reader;
 mod reading;
 mod receiving;
+mod seat;
 mod shelf;
 mod tally;
 

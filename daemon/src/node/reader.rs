@@ -5,11 +5,11 @@ use std::{fs::File, ops::Range, sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 use shoal_blob::PieceSet;
 use shoal_mirror::{ByteStream, Chunk, Failure, Lent, LentFile, ReadEnded, Source};
-use shoal_swarm::trade::ReaderId;
 use tokio::sync::watch;
 
 use super::{
-    mailbox::{Mailbox, Told},
+    mailbox::Told,
+    seat::Seat,
     shelf::{Shelf, Standing},
 };
 
@@ -33,18 +33,10 @@ struct Reader {
     place: Option<Place>,
 }
 
-/// The reader's place in the swarm; dropped, the reader is gone.
+/// Where the reader is in the swarm.
 struct Place {
-    id: ReaderId,
+    seat: Seat,
     piece: Option<u32>,
-    shelf: Arc<Shelf>,
-    mailbox: Mailbox,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.mailbox.tell(Told::ReaderGone { digest: *self.shelf.digest(), reader: self.id });
-    }
 }
 
 /// A data file as the mirror borrows it; the blob stays in the store meanwhile.
@@ -60,9 +52,9 @@ impl LentFile for OnShelf {
     }
 }
 
-/// Streams a range that lies within the blob. With a mailbox the engine learns where the reader is.
-pub(super) fn read(shelf: Arc<Shelf>, range: Range<u64>, mailbox: Option<(ReaderId, Mailbox)>) -> ByteStream {
-    let place = mailbox.map(|(id, mailbox)| Place { id, piece: None, shelf: shelf.clone(), mailbox });
+/// Streams a range that lies within the blob. With a seat the engine learns where the reader is.
+pub(super) fn read(shelf: Arc<Shelf>, range: Range<u64>, seat: Option<Seat>) -> ByteStream {
+    let place = seat.map(|seat| Place { seat, piece: None });
     let file = shelf.lend().unwrap_or_else(|error| {
         tracing::debug!(digest = %shelf.digest(), %error, "a data file cannot be lent; it is read");
         None
@@ -89,7 +81,8 @@ impl Reader {
         if let Some(place) = &mut self.place
             && place.piece.replace(piece.get()) != Some(piece.get())
         {
-            place.mailbox.tell(Told::ReaderAt { digest: *self.shelf.digest(), reader: place.id, piece });
+            let (digest, reader) = (*self.shelf.digest(), place.seat.id());
+            place.seat.tell(Told::ReaderAt { digest, reader, piece });
         }
         while !self.shelf.may_read(piece) {
             if let Some(failure) = &self.standing.borrow_and_update().ended {
@@ -110,7 +103,7 @@ impl Reader {
                     let failure =
                         Failure::Stalled { reason: format!("nothing of {digest} came for {STALLED_AFTER:?}") };
                     if let Some(place) = &self.place {
-                        place.mailbox.tell(Told::Stalled { digest, failure: failure.clone() });
+                        place.seat.tell(Told::Stalled { digest, failure: failure.clone() });
                     }
                     return Err(failure);
                 }

@@ -12,6 +12,7 @@ mod conformance;
 mod conversation;
 mod cut_through;
 mod drain;
+mod early_leavers;
 mod failing_well;
 mod fan_out;
 mod faults;

@@ -136,6 +136,7 @@ impl Engine {
         let now = self.clock.now();
         if let Some(pursuit) = self.pursuits.get_mut(&digest) {
             pursuit.readers.remove(&reader);
+            pursuit.openers.retain(|opening| opening.reader != reader);
             pursuit.unread_since = now;
             pursuit.idle_since = now;
         }

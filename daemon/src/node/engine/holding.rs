@@ -256,6 +256,8 @@ impl Engine {
             self.metrics.swarms.with_label_values(&[state]).set(count);
         }
         self.metrics.swarm_peers.set(neighbours);
+        let readers: usize = self.pursuits.values().map(|pursuit| pursuit.readers.len()).sum();
+        self.metrics.swarm_readers.set(readers as i64);
         self.metrics.in_flight.set(i64::try_from(self.capacity.inflow()).unwrap_or(i64::MAX));
         self.metrics.slots_open.set(self.capacity.open().into());
         let (swarms, leases) = self.coordinator.load();
