@@ -48,6 +48,16 @@ pub(crate) fn set_up(dir: &Path, needed: u64) -> anyhow::Result<TempDir> {
     Ok(folder)
 }
 
+/// The same; with `keep` it stays, with the daemons' logs in it, and is named.
+pub(crate) fn set_up_kept(dir: &Path, needed: u64, keep: bool) -> anyhow::Result<TempDir> {
+    let mut folder = set_up(dir, needed)?;
+    if keep {
+        folder.disable_cleanup(true);
+        eprintln!("the logs stay in {}", folder.path().display());
+    }
+    Ok(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

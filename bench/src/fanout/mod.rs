@@ -112,11 +112,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     ensure!((0.0..=3600.0).contains(&args.stagger), "`--stagger` takes 0 to 3600 seconds");
     let program = program::find(args.tools.shoal.as_deref())?;
     let needed = args.size.0.saturating_add(BESIDE).saturating_mul(u64::from(args.nodes) + 1);
-    let mut folder = workshop::set_up(&args.tools.dir, needed)?;
-    if args.keep {
-        folder.disable_cleanup(true);
-        eprintln!("the logs stay in {}", folder.path().display());
-    }
+    let folder = workshop::set_up_kept(&args.tools.dir, needed, args.keep)?;
     let plan = Plan {
         nodes: args.nodes.into(),
         rate: args.rate,

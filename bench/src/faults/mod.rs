@@ -89,11 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     ensure!(args.size.0 >= 16 << 20, "`--size` is {}: a layer of 16MiB at least is pulled", args.size);
     let program = program::find(args.tools.shoal.as_deref())?;
     let needed = args.size.0.saturating_add(BESIDE).saturating_mul(args.nodes.into());
-    let mut folder = workshop::set_up(&args.tools.dir, needed)?;
-    if args.keep {
-        folder.disable_cleanup(true);
-        eprintln!("the logs stay in {}", folder.path().display());
-    }
+    let folder = workshop::set_up_kept(&args.tools.dir, needed, args.keep)?;
     let lab = Lab::build(Plan::of(args.nodes.into(), args.rate))?;
     let layer = Blob::synthetic(args.size.0, SEED, |_| ());
     let bench = Bench { lab: &lab, program: &program, folder: folder.path(), layer: &layer, rate: args.rate };

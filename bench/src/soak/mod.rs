@@ -98,11 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     let program = program::find(args.tools.shoal.as_deref())?;
     let stock = Stock::draw(args.seed, args.blobs.into(), args.largest.0);
     let needed = (stock.capacity() + BESIDE).saturating_mul(args.nodes.into());
-    let mut folder = workshop::set_up(&args.tools.dir, needed)?;
-    if args.keep {
-        folder.disable_cleanup(true);
-        eprintln!("the logs stay in {}", folder.path().display());
-    }
+    let folder = workshop::set_up_kept(&args.tools.dir, needed, args.keep)?;
     let lab = Lab::build(Plan::of(args.nodes.into(), args.rate))?;
     // Its threads are begun from this one, and are in the network as it is.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,12 +1,12 @@
 //! An origin that limits, fails, lies, falls silent or goes: the pull ends right or fails clean, and nobody storms it.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use futures::future::join_all;
 use http::{Method, StatusCode, header};
 use shoal::{cluster::Cluster, fetch};
 use shoal_blob::Digest;
-use shoal_registry::{Blob, Faults, Refusal, Registry, Target};
+use shoal_registry::{Artifact, Blob, Faults, Refusal, Registry, Target};
 use tokio::time::Instant;
 
 use crate::support::{
@@ -17,9 +17,27 @@ use crate::support::{
 /// What the daemons of these tests may have open for one blob.
 const CONNECTIONS: u64 = 2;
 const NODES: usize = 3;
+const USER: &str = "puller";
+const WORD: &str = "pass";
 
 async fn daemons(origin: &Registry) -> Cluster {
     support::ready(support::daemons(NODES, origin).flag("origin-connections", &CONNECTIONS.to_string())).await
+}
+
+/// An origin that serves only who knows its word.
+async fn origin_with_tokens(model: &Artifact, faults: Faults) -> Registry {
+    let builder = Registry::builder().artifact(model.clone()).token_auth(USER, WORD, Duration::from_secs(300));
+    builder.faults(faults).listen("127.0.0.1:0").await.unwrap()
+}
+
+/// Daemons that know it, from a file in this folder, and serve their clients with it.
+async fn daemons_that_know_the_word(origin: &Registry, folder: &Path) -> Cluster {
+    let file = support::docker_config(folder, USER, WORD);
+    let builder = support::daemons(NODES, origin)
+        .flag("origin-connections", &CONNECTIONS.to_string())
+        .flag("credentials", &file.to_string_lossy())
+        .flag("access", &format!("{REGISTRY}=node"));
+    support::ready(builder).await
 }
 
 /// What the origin counted: one lease has one connection and the ranges that are configured beside it, and what it was asked
@@ -128,16 +146,10 @@ async fn a_token_that_ends_in_mid_blob_is_replaced_and_nothing_is_read_twice() {
     let model = support::model(32 * MIB, 142);
     let layer = model.layer();
     let digest = layer.digest();
-    let builder = Registry::builder().artifact(model.clone()).token_auth("puller", "pass", Duration::from_secs(300));
-    let origin = builder.faults(Faults::none().truncate(3 * MIB)).listen("127.0.0.1:0").await.unwrap();
+    let origin = origin_with_tokens(&model, Faults::none().truncate(3 * MIB)).await;
     origin.hold_at(&digest, 12 * MIB);
     let folder = tempfile::tempdir().unwrap();
-    let file = support::docker_config(folder.path(), "puller", "pass");
-    let cluster = support::daemons(NODES, &origin)
-        .flag("origin-connections", &CONNECTIONS.to_string())
-        .flag("credentials", &file.to_string_lossy())
-        .flag("access", &format!("{REGISTRY}=node"));
-    let cluster = support::ready(cluster).await;
+    let cluster = daemons_that_know_the_word(&origin, folder.path()).await;
     let pulls = pull_everywhere(&cluster, layer);
     let revoke = async {
         soon("a part is sent", origin.until(|counts| counts.blob(&digest).bytes_sent == 12 * MIB)).await;
@@ -190,16 +202,9 @@ async fn credentials_do_not_follow_a_redirect_to_another_host() {
     let layer = model.layer();
     let digest = layer.digest();
     let store = support::origin(&model).await;
-    let builder = Registry::builder().artifact(model.clone()).token_auth("puller", "pass", Duration::from_secs(300));
-    let faults = Faults::none().redirect_blobs(&store.url());
-    let origin = builder.faults(faults).listen("127.0.0.1:0").await.unwrap();
+    let origin = origin_with_tokens(&model, Faults::none().redirect_blobs(&store.url())).await;
     let folder = tempfile::tempdir().unwrap();
-    let file = support::docker_config(folder.path(), "puller", "pass");
-    let cluster = support::daemons(NODES, &origin)
-        .flag("origin-connections", &CONNECTIONS.to_string())
-        .flag("credentials", &file.to_string_lossy())
-        .flag("access", &format!("{REGISTRY}=node"));
-    let cluster = support::ready(cluster).await;
+    let cluster = daemons_that_know_the_word(&origin, folder.path()).await;
     pull_everywhere(&cluster, layer).await;
     assert_eq!(store.counts().blob(&digest).bytes_sent, layer.len());
     assert!(origin.counts().with_authorization > 0);

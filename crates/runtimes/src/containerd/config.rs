@@ -117,15 +117,15 @@ impl Config {
         if version.has_images_section() { self.effective_2(root) } else { self.effective_1(root) }
     }
 
+    /// What holds before any of the files is looked into.
+    fn nothing_yet(&self, name: &'static str) -> Effective {
+        let is_new = self.files.is_empty();
+        Effective { section: Section::default(), name, is_new, lost: None, unread: Vec::new() }
+    }
+
     fn effective_1(&self, root: i64) -> Effective {
         let name = if root >= 2 { CRI } else { CRI_V1 };
-        let mut effective = Effective {
-            section: Section::default(),
-            name,
-            is_new: self.files.is_empty(),
-            lost: None,
-            unread: Vec::new(),
-        };
+        let mut effective = self.nothing_yet(name);
         for file in &self.files {
             for (plugin, section) in &file.sections {
                 if plugin == name {
@@ -161,13 +161,7 @@ impl Config {
             2 => CRI,
             _ => IMAGES,
         };
-        let mut effective = Effective {
-            section: Section::default(),
-            name,
-            is_new: self.files.is_empty(),
-            lost: None,
-            unread: Vec::new(),
-        };
+        let mut effective = self.nothing_yet(name);
         for file in &self.files {
             let mut own = Section::default();
             for (plugin, section) in &file.sections {

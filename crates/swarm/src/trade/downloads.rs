@@ -193,7 +193,7 @@ impl Swarm {
                 self.delivered(now, from, now.since(flight.since));
                 offered_by = offered_by.or(if flight.offered { Some(from) } else { None });
             } else if let Source::Neighbour(node) = flight.from {
-                self.outputs.push_back(Output::Abandon { piece, from: node });
+                self.abandon(number, node);
                 self.say(node, Message::Cancel { piece: number });
             }
         }
@@ -271,10 +271,15 @@ impl Swarm {
     pub(super) fn drop_flights_from(&mut self, node: NodeId, capacity: &mut Capacity) {
         for number in self.flights.remove_all(Source::Neighbour(node)) {
             capacity.release(&self.digest, self.bytes_of(number), Source::Neighbour(node));
-            // One that says Bye may send on all the same: what is not counted any longer is not to be taken.
-            if let Some(piece) = self.layout.piece(number) {
-                self.outputs.push_back(Output::Abandon { piece, from: node });
-            }
+            self.abandon(number, node);
+        }
+    }
+
+    /// What a neighbour may still send of a piece, after a Cancel, a Refuse or a Bye as well, is not counted any longer: it is not
+    /// to be taken.
+    pub(super) fn abandon(&mut self, number: u32, from: NodeId) {
+        if let Some(piece) = self.layout.piece(number) {
+            self.outputs.push_back(Output::Abandon { piece, from });
         }
     }
 
@@ -303,9 +308,7 @@ impl Swarm {
                 neighbour.was_given_up(now, since);
             }
             self.end_flight(number, Source::Neighbour(node), capacity);
-            if let Some(piece) = self.layout.piece(number) {
-                self.outputs.push_back(Output::Abandon { piece, from: node });
-            }
+            self.abandon(number, node);
             self.say(node, Message::Cancel { piece: number });
         }
     }

@@ -286,10 +286,7 @@ impl Swarm {
             Message::Cancel { piece } => self.cancel_uploads(from, piece),
             Message::Refuse { piece, .. } => {
                 self.missed(now, piece, Source::Neighbour(from), Fault::Broken, capacity);
-                // It may send on all the same: what is not counted any longer is not to be taken.
-                if let Some(piece) = self.layout.piece(piece) {
-                    self.outputs.push_back(Output::Abandon { piece, from });
-                }
+                self.abandon(piece, from);
             }
             Message::Bye => self.part(now, from, capacity),
             Message::Grant(_) => {}
